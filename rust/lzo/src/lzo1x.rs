@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! LZO1X: the compressed format of the kernel's `lib/lzo` and of liblzo2.
+//!
+//! [`compress`] writes what `lzo1x_1_compress()` would (another choice of matches, the same
+//! language), [`decompress`] reads every LZO1X stream, whichever compressor made it.
+//!
+//! # The format
+//!
+//! A stream is a list of instructions. Each one copies bytes that were already written (a
+//! *match*: so many bytes, from so far back) or takes new ones from the stream (*literals*).
+//! Two bits in every match say how many literals, 0 to 3, follow it at once; a longer run is an
+//! instruction of its own. The first byte of an instruction names its kind:
+//!
+//! ```text
+//! 1LLDDDSS HHHHHHHH            M2  5..8 bytes, distance up to 2 KiB
+//! 01LDDDSS HHHHHHHH            M2  3..4 bytes, distance up to 2 KiB
+//! 001LLLLL ... DDDDDDSS DDDDDDDD   M3  2.. bytes, distance up to 16 KiB
+//! 0001HLLL ... DDDDDDSS DDDDDDDD   M4  2.. bytes, distance 16 KiB to 48 KiB
+//! 0000DDSS HHHHHHHH            M1  2 bytes within 1 KiB, after 1..3 literals
+//! 0000DDSS HHHHHHHH            M1' 3 bytes from 2 to 3 KiB back, after a literal run
+//! 0000LLLL ...                 literal run, after a match without literals, or first
+//! ```
+//!
+//! `S` counts the literals that follow. A length field of 0 means that the length goes on in
+//! the bytes at `...`: 255 for every zero byte, then the value of the first other one. M4 with
+//! the smallest distance is the end of the stream, `11 00 00`. The first byte of a stream has a
+//! meaning of its own above 17: that many literals and 17 more.
+//!
+//! Linux alone reads a first byte of 17 as the mark of a versioned stream: the second byte is
+//! then the version, 0 for this format and 1 for lzo-rle, which is not understood here.
+
+#![forbid(unsafe_code)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the root of a library here, a private module of the driver in the kernel"
+)]
+
+use core::fmt;
+
+mod compress;
+mod decompress;
+
+pub use compress::{
+    compress,
+    worst_case,
+    Workspace,
+    MAX_INPUT, //
+};
+pub use decompress::decompress;
+
+/// The farthest that an M2 reaches, in bytes.
+const M2_MAX_DISTANCE: usize = 0x800;
+/// The farthest that an M3 reaches, in bytes.
+const M3_MAX_DISTANCE: usize = 0x4000;
+/// The farthest that an M4 reaches, in bytes.
+const M4_MAX_DISTANCE: usize = 0xbfff;
+
+/// First byte of a stream that carries a version number (Linux only).
+const VERSION_MARK: u8 = 17;
+/// The end of every stream.
+const END: [u8; 3] = [0x11, 0, 0];
+
+/// Why a call gave up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// [`compress`]: the result does not fit into `dst`.
+    OutputFull,
+    /// [`compress`]: `src` is longer than [`MAX_INPUT`].
+    InputTooLong,
+    /// [`decompress`]: `src` stops in the middle of the stream.
+    InputOverrun,
+    /// [`decompress`]: the stream holds more data than fits into `dst`.
+    OutputOverrun,
+    /// [`decompress`]: a match starts before the first byte of the output.
+    LookbehindOverrun,
+    /// [`decompress`]: `src` goes on after the end of the stream.
+    InputNotConsumed,
+    /// [`decompress`]: the end of the stream has the wrong length field.
+    BadEndMark,
+    /// [`decompress`]: a versioned stream, and its version is not 0 (1 is lzo-rle).
+    UnsupportedVersion,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Error::OutputFull => "compressed data does not fit",
+            Error::InputTooLong => "input too long to compress at once",
+            Error::InputOverrun => "compressed data ends too early",
+            Error::OutputOverrun => "decompressed data does not fit",
+            Error::LookbehindOverrun => "match before the start of the data",
+            Error::InputNotConsumed => "bytes after the end of the compressed data",
+            Error::BadEndMark => "malformed end of the compressed data",
+            Error::UnsupportedVersion => "unsupported version of the compressed format",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Reads 4 bytes at `at`, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn load4(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Reads 8 bytes at `at`, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn load8(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The `N` bytes at `at` for writing, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn slot<const N: usize>(bytes: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+    bytes.get_mut(at..)?.first_chunk_mut()
+}
