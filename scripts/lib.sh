@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh disable=SC2034,SC2015,SC2016,SC2013
+# Shared by every script here: messages, the cache folder, its lock, and steps
+# that show life and leave no process behind. Sourced with ROOT set.
+
+# Only the system's tools: a rustup, ccache or the like on the caller's PATH
+# must not change what is built.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_TARGET_DIR
+unset CARGO_BUILD_TARGET MAKEFLAGS MFLAGS MAKELEVEL GNUMAKEFLAGS
+unset ARCH CROSS_COMPILE LLVM CC KBUILD_OUTPUT CDPATH ENV
+umask 022
+
+CACHE=${ZCACHE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/zcache}
+LOG=$CACHE/log
+JOBS=$(nproc 2>/dev/null || echo 2)
+STARTED=$(date +%s)
+RUNDIR=
+CHILD=
+
+# All that this starts and stores stays in these two folders.
+OUT=$ROOT/out
+
+say() { printf '%s\n' "$*"; }
+
+# One line a stage, with the seconds since the script began.
+stage() { printf '[%4ds] %s\n' "$(($(date +%s) - STARTED))" "$*"; }
+
+# die CAUSE [NEXT-STEP]
+die() {
+	printf 'error: %s\n' "$1" >&2
+	[ $# -lt 2 ] || printf 'next:  %s\n' "$2" >&2
+	exit 1
+}
+
+# The machine or the command line is unfit: nothing was changed.
+unfit() {
+	printf 'error: %s\n' "$1" >&2
+	[ $# -lt 2 ] || printf 'next:  %s\n' "$2" >&2
+	exit 2
+}
+
+# Runs on every way out. A step runs in a session of its own, so that one
+# signal reaches all it started.
+cleanup() {
+	trap - EXIT INT TERM HUP
+	if [ -n "$CHILD" ]; then
+		kill -TERM "-$CHILD" 2>/dev/null || :
+		for cl_try in 1 2 3 4 5 6 7 8 9 10; do
+			kill -0 "-$CHILD" 2>/dev/null || break
+			sleep 0.2
+		done
+		kill -KILL "-$CHILD" 2>/dev/null || :
+	fi
+	[ -z "$RUNDIR" ] || rm -rf "$RUNDIR"
+}
+trap cleanup EXIT
+trap 'say interrupted >&2; cleanup; exit 130' INT
+trap 'cleanup; exit 143' TERM HUP
+
+# A path that make, the kernel command line and hostfs all take as one word.
+plain_path() {
+	case $1 in
+	*[!A-Za-z0-9_./+@%-]*)
+		unfit "the path '$1' has a space or special character in it" \
+			"move it, or set ZCACHE_CACHE= for the cache folder"
+		;;
+	esac
+}
+
+# Opens the cache folder for this script alone, until it ends.
+lock_cache() {
+	mkdir -p "$CACHE" "$LOG" || unfit "cannot write to $CACHE" \
+		"set ZCACHE_CACHE= to a folder that you may write to"
+	CACHE=$(cd "$CACHE" && pwd -P)
+	LOG=$CACHE/log
+	# A script that this one started works under its lock.
+	[ -z "${ZCACHE_LOCKED:-}" ] || return 0
+	exec 9>"$CACHE/lock"
+	if ! flock -n 9; then
+		say "another run uses $CACHE: waiting for it to end"
+		flock 9
+	fi
+	ZCACHE_LOCKED=1
+	export ZCACHE_LOCKED
+}
+
+# Compiled files so far, for the heartbeat of a build.
+compiled() {
+	grep -cE '^ +(CC|RUSTC|HOSTCC|HOSTRUSTC|LD|AR|BINDGEN)|^ +Compiling ' \
+		"$1" 2>/dev/null || :
+}
+
+# spawn LOG COMMAND...: run a command with its output in a log and a line
+# every 15 s; returns its status.
+spawn() {
+	sp_log=$1
+	shift
+	setsid "$@" >"$sp_log" 2>&1 </dev/null 9>&- &
+	CHILD=$!
+	sp_beat=0
+	while kill -0 "$CHILD" 2>/dev/null; do
+		sleep 0.2
+		sp_beat=$((sp_beat + 1))
+		if [ "$((sp_beat % 75))" -eq 0 ]; then
+			sp_done=$(compiled "$sp_log")
+			if [ "${sp_done:-0}" -gt 0 ]; then
+				stage "  ... $sp_done files compiled"
+			else
+				stage "  ... still at it"
+			fi
+		fi
+	done
+	sp_rc=0
+	wait "$CHILD" || sp_rc=$?
+	CHILD=
+	return "$sp_rc"
+}
+
+# The lines of a log that tell most about its failure.
+show_failure() {
+	grep -nE '(error|Error|ERROR|FAILED|fatal|cannot|No space)' "$1" |
+		tail -n 12 | cut -c1-200 >&2 || :
+	say '--- the last lines' >&2
+	tail -n 8 "$1" | cut -c1-200 >&2
+}
+
+# step WHAT LOGNAME COMMAND...: a stage that must succeed.
+step() {
+	st_what=$1 st_log=$LOG/$2
+	shift 2
+	stage "$st_what"
+	if spawn "$st_log" "$@"; then
+		return 0
+	fi
+	show_failure "$st_log"
+	die "failed: $st_what" "the whole log is $st_log"
+}
+
+# A folder for one run's own files: UML's memory, sockets and results. The
+# memory file is mapped executable, so the place must allow that.
+run_dir() {
+	RUNDIR=$(mktemp -d "$(memory_dir)/zcache.XXXXXX")
+}
+
+memory_dir() { say "${ZCACHE_TMPDIR:-/dev/shm}"; }
+
+# bad_kernel_lines CONSOLE: prints what a healthy kernel does not print; true
+# if there was anything. Lines marked '| ' are the guest's own.
+bad_kernel_lines() {
+	grep -v '^| ' "$1" | grep -E -A 3 "$BAD_KERNEL"
+}
+BAD_KERNEL='BUG:|WARNING:|Oops|KASAN:|UBSAN:|possible (circular|recursive)'
+BAD_KERNEL="$BAD_KERNEL|inconsistent lock|INFO: (task|rcu|trying)"
+BAD_KERNEL="$BAD_KERNEL|suspicious RCU|Kernel panic|Out of memory:|Call Trace"
+BAD_KERNEL="$BAD_KERNEL|(error|corruption) \(device|I/O error|Bad page"
+BAD_KERNEL="$BAD_KERNEL|list_(add|del) corruption|sleeping function"
