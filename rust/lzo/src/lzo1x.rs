@@ -34,6 +34,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "the root of a library here, a private module of the driver in the kernel"
 )]
 
