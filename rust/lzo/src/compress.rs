@@ -78,10 +78,37 @@ pub fn compress(src: &[u8], dst: &mut [u8], ws: &mut Workspace) -> Result<usize,
     if src.len() > MAX_INPUT {
         return Err(Error::InputTooLong);
     }
+    let room = dst.len();
+    let mut out = Output {
+        rest: dst,
+        carry: &mut 0,
+    };
+    let anchor = match src.len().checked_sub(TAIL) {
+        Some(limit) => body(src, limit, &mut out, ws)?,
+        None => 0,
+    };
 
-    let limit = src.len().saturating_sub(TAIL);
-    // Read position, write position, start of the literals that are not written yet.
-    let (mut ip, mut op, mut anchor) = (FIRST_MATCH, 0, 0);
+    let last = src.get(anchor..).unwrap_or(&[]);
+    match last.len() {
+        len @ 1..=238 if anchor == 0 => out.put(&[17 + len as u8])?,
+        len => out.run(len)?,
+    }
+    out.put(last)?;
+    out.put(&END)?;
+    Ok(room - out.rest.len())
+}
+
+/// Writes all matches that start before `limit`, and the literals before them.
+///
+/// Returns the end of the last match.
+fn body(
+    src: &[u8],
+    limit: usize,
+    out: &mut Output<'_>,
+    ws: &mut Workspace,
+) -> Result<usize, Error> {
+    // Start of the literals that are not written yet, read position.
+    let (mut anchor, mut ip) = (0, FIRST_MATCH);
 
     ws.heads.fill(0);
     while ip < limit {
@@ -91,118 +118,156 @@ pub fn compress(src: &[u8], dst: &mut [u8], ws: &mut Workspace) -> Result<usize,
         let from = usize::from(*head);
         *head = ip as u16;
 
+        if load4(src, from) != Some(word) {
+            ip += 1 + (ip.wrapping_sub(anchor) >> 5);
+            continue;
+        }
         let distance = ip.wrapping_sub(from);
-        if load4(src, from) != Some(word) || distance > M4_MAX_DISTANCE {
-            ip += 1 + ((ip - anchor) >> 5);
+        if distance > M4_MAX_DISTANCE {
+            ip += 1;
             continue;
         }
 
-        let len = match_len(src, ip, from, limit);
-        op = put_literals(dst, op, src, anchor, ip)?;
-        op = put_match(dst, op, len, distance)?;
+        let len = match_len(src, ip, from);
+        let run = ip.wrapping_sub(anchor);
+        if !(run <= 16
+            && len <= M3_MAX_LEN
+            && distance <= M3_MAX_DISTANCE
+            && out.short(src, anchor, run, len, distance))
+        {
+            out.run(run)?;
+            out.put(src.get(anchor..ip).unwrap_or(&[]))?;
+            out.matched(len, distance)?;
+        }
         ip += len;
         anchor = ip;
     }
-
-    op = put_last_literals(dst, op, src, anchor)?;
-    *slot(dst, op).ok_or(Error::OutputFull)? = END;
-    Ok(op + END.len())
+    Ok(anchor)
 }
 
-/// How many bytes at `ip` equal those at `from`; the first 4 are known to.
+/// How many bytes at `ip` equal those at `from`, which is less; the first 4 are known to.
 #[inline(always)]
-fn match_len(src: &[u8], ip: usize, from: usize, limit: usize) -> usize {
+fn match_len(src: &[u8], ip: usize, from: usize) -> usize {
     let mut len = 4;
-    while ip + len < limit + 8 {
-        let (Some(a), Some(b)) = (load8(src, ip + len), load8(src, from + len)) else {
-            break;
-        };
+    while let (Some(a), Some(b)) = (load8(src, ip + len), load8(src, from + len)) {
         if a != b {
             return len + ((a ^ b).trailing_zeros() / 8) as usize;
         }
         len += 8;
     }
+    // The last 7 bytes. `None` equals no byte, so this ends.
+    while src.get(ip + len) == src.get(from + len) {
+        len += 1;
+    }
     len
 }
 
-#[inline(always)]
-fn put(dst: &mut [u8], op: usize, byte: u8) -> Result<usize, Error> {
-    *dst.get_mut(op).ok_or(Error::OutputFull)? = byte;
-    Ok(op + 1)
+/// The part of `dst` that is not written yet.
+struct Output<'a> {
+    rest: &'a mut [u8],
+    /// Where the last match says how many literals follow it.
+    carry: &'a mut u8,
 }
 
-/// Writes what is left of a length that did not fit its field.
-#[inline(always)]
-fn put_long(dst: &mut [u8], mut op: usize, mut rest: usize) -> Result<usize, Error> {
-    while rest > 255 {
-        op = put(dst, op, 0)?;
-        rest -= 255;
+impl<'a> Output<'a> {
+    fn advance(&mut self, len: usize) -> Result<&'a mut [u8], Error> {
+        let rest = core::mem::take(&mut self.rest);
+        let (head, tail) = rest.split_at_mut_checked(len).ok_or(Error::OutputFull)?;
+        self.rest = tail;
+        Ok(head)
     }
-    put(dst, op, rest as u8)
-}
 
-#[inline(always)]
-fn put_literals(
-    dst: &mut [u8],
-    mut op: usize,
-    src: &[u8],
-    from: usize,
-    to: usize,
-) -> Result<usize, Error> {
-    let len = to - from;
-    if len == 0 {
-        return Ok(op);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.advance(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
     }
-    if len <= 3 {
-        *dst.get_mut(op.wrapping_sub(2)).ok_or(Error::OutputFull)? |= len as u8;
-    } else if len <= 18 {
-        op = put(dst, op, (len - 3) as u8)?;
-    } else {
-        op = put(dst, op, 0)?;
-        op = put_long(dst, op, len - 18)?;
-    }
-    copy(dst, op, src, from, to)
-}
 
-fn copy(dst: &mut [u8], op: usize, src: &[u8], from: usize, to: usize) -> Result<usize, Error> {
-    let literals = src.get(from..to).unwrap_or(&[]);
-    let end = op.saturating_add(literals.len());
-    dst.get_mut(op..end)
-        .ok_or(Error::OutputFull)?
-        .copy_from_slice(literals);
-    Ok(end)
-}
-
-#[inline(always)]
-fn put_match(dst: &mut [u8], mut op: usize, len: usize, distance: usize) -> Result<usize, Error> {
-    if len <= M2_MAX_LEN && distance <= M2_MAX_DISTANCE {
+    #[inline(always)]
+    fn short(
+        &mut self,
+        src: &[u8],
+        anchor: usize,
+        run: usize,
+        len: usize,
+        distance: usize,
+    ) -> bool {
+        let rest = core::mem::take(&mut self.rest);
+        let (Some(literals), Some(head)) =
+            (src.get(anchor..anchor + 16), rest.first_chunk_mut::<24>())
+        else {
+            self.rest = rest;
+            return false;
+        };
+        let mut used = run;
+        if run > 3 {
+            head[0] = (run - 3) as u8;
+            head[1..17].copy_from_slice(literals);
+            used += 1;
+        } else if run > 0 {
+            *self.carry |= run as u8;
+            head[..4].copy_from_slice(&literals[..4]);
+        }
         let d = distance - 1;
-        *slot(dst, op).ok_or(Error::OutputFull)? =
-            [(((len - 1) << 5) | ((d & 7) << 2)) as u8, (d >> 3) as u8];
-        return Ok(op + 2);
+        if len <= M2_MAX_LEN && distance <= M2_MAX_DISTANCE {
+            head[used] = (((len - 1) << 5) | ((d & 7) << 2)) as u8;
+            head[used + 1] = (d >> 3) as u8;
+        } else {
+            head[used] = (0x20 | (len - 2)) as u8;
+            used += 1;
+            head[used] = (d << 2) as u8;
+            head[used + 1] = (d >> 6) as u8;
+        }
+        let (head, tail) = rest.split_at_mut(used + 2);
+        self.carry = &mut head[used];
+        self.rest = tail;
+        true
     }
-    let (kind, max_len, d) = if distance <= M3_MAX_DISTANCE {
-        (0x20, M3_MAX_LEN, distance - 1)
-    } else {
-        let d = distance - M3_MAX_DISTANCE;
-        (0x10 | ((d >> 11) & 8), M4_MAX_LEN, d)
-    };
-    if len <= max_len {
-        op = put(dst, op, (kind | (len - 2)) as u8)?;
-    } else {
-        op = put(dst, op, kind as u8)?;
-        op = put_long(dst, op, len - max_len)?;
-    }
-    *slot(dst, op).ok_or(Error::OutputFull)? = [(d << 2) as u8, (d >> 6) as u8];
-    Ok(op + 2)
-}
 
-fn put_last_literals(dst: &mut [u8], op: usize, src: &[u8], from: usize) -> Result<usize, Error> {
-    let len = src.len() - from;
-    if op == 0 && len > 0 && len <= 238 {
-        let op = put(dst, op, (17 + len) as u8)?;
-        copy(dst, op, src, from, src.len())
-    } else {
-        put_literals(dst, op, src, from, src.len())
+    /// Writes what is left of a length that did not fit its field.
+    fn long(&mut self, mut rest: usize) -> Result<(), Error> {
+        while rest > 255 {
+            self.put(&[0])?;
+            rest -= 255;
+        }
+        self.put(&[rest as u8])
+    }
+
+    /// Announces `len` literals.
+    fn run(&mut self, len: usize) -> Result<(), Error> {
+        match len {
+            0..4 => *self.carry |= len as u8,
+            4..19 => self.put(&[(len - 3) as u8])?,
+            _ => {
+                self.put(&[0])?;
+                self.long(len - 18)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn matched(&mut self, len: usize, distance: usize) -> Result<(), Error> {
+        let tail;
+        if len <= M2_MAX_LEN && distance <= M2_MAX_DISTANCE {
+            let d = distance - 1;
+            tail = [(((len - 1) << 5) | ((d & 7) << 2)) as u8, (d >> 3) as u8];
+        } else {
+            let (kind, max_len, d) = if distance <= M3_MAX_DISTANCE {
+                (0x20, M3_MAX_LEN, distance - 1)
+            } else {
+                let d = distance - M3_MAX_DISTANCE;
+                (0x10 | ((d >> 11) & 8), M4_MAX_LEN, d)
+            };
+            if len <= max_len {
+                self.put(&[(kind | (len - 2)) as u8])?;
+            } else {
+                self.put(&[kind as u8])?;
+                self.long(len - max_len)?;
+            }
+            tail = [(d << 2) as u8, (d >> 6) as u8];
+        }
+        let head = self.advance(2)?;
+        head.copy_from_slice(&tail);
+        self.carry = &mut head[0];
+        Ok(())
     }
 }
