@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The programs of zcache's main job: make a tree of real files, read it over
+//! and over in a guest while every byte is verified, and report what it cost.
+
+mod counters;
+mod device;
+mod manifest;
+mod plot;
+mod record;
+mod report;
+mod scan;
+mod tree;
+
+use anyhow::{bail, Context, Result};
+use lexopt::prelude::*;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
+                         --text DIR --binaries DIR...
+       zcache-tools manifest DIR FILE
+       zcache-tools scan --arm NAME --root DIR --manifest FILE --json FILE
+                         --device NAME [--passes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR]
+       zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("zcache-tools: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one subcommand; false says that it ran and what it found is bad.
+fn run() -> Result<bool> {
+    let mut parser = lexopt::Parser::from_env();
+    let Some(Value(command)) = parser.next()? else {
+        bail!("{USAGE}");
+    };
+    let mut options = Options::default();
+    options.parse(&mut parser)?;
+    match command.to_str() {
+        Some("tree") => tree::make(&tree::Plan {
+            to: options.to.context("--to is missing")?,
+            manifest: options.manifest.context("--manifest is missing")?,
+            bytes: options.mib.context("--mib is missing")? << 20,
+            smallest: options.min_kib << 10,
+            text: options.text.context("--text is missing")?,
+            binaries: options.binaries,
+        }),
+        Some("manifest") => match options.files.as_slice() {
+            [root, file] => manifest::write(root, file).map(|_| true),
+            _ => bail!("{USAGE}"),
+        },
+        Some("scan") => scan::run(&scan::Job {
+            arm: options.arm.context("--arm is missing")?,
+            root: options.root.context("--root is missing")?,
+            manifest: options.manifest.context("--manifest is missing")?,
+            json: options.json.context("--json is missing")?,
+            device: options.device.context("--device is missing")?,
+            passes: options.passes,
+            asked_ms: options.asked_ms,
+            latency_reads: options.latency_reads,
+            sysfs: options.sysfs,
+        }),
+        Some("report") => match options.files.as_slice() {
+            [none, zcache, ram] => report::run(
+                [none, zcache, ram],
+                &options.json.context("--json is missing")?,
+                &options.svg.context("--svg is missing")?,
+            ),
+            _ => bail!("{USAGE}"),
+        },
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// Every option of every subcommand, with its default.
+struct Options {
+    to: Option<PathBuf>,
+    manifest: Option<PathBuf>,
+    mib: Option<u64>,
+    min_kib: u64,
+    text: Option<PathBuf>,
+    binaries: Vec<PathBuf>,
+    arm: Option<String>,
+    root: Option<PathBuf>,
+    json: Option<PathBuf>,
+    svg: Option<PathBuf>,
+    device: Option<String>,
+    passes: usize,
+    asked_ms: u64,
+    latency_reads: usize,
+    sysfs: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            to: None,
+            manifest: None,
+            mib: None,
+            min_kib: 0,
+            text: None,
+            binaries: Vec::new(),
+            arm: None,
+            root: None,
+            json: None,
+            svg: None,
+            device: None,
+            passes: 4,
+            asked_ms: 0,
+            latency_reads: 0,
+            sysfs: PathBuf::from("/sys/kernel/mm/zcache"),
+            files: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    fn parse(&mut self, parser: &mut lexopt::Parser) -> Result<()> {
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("to") => self.to = Some(parser.value()?.into()),
+                Long("manifest") => self.manifest = Some(parser.value()?.into()),
+                Long("mib") => self.mib = Some(parser.value()?.parse()?),
+                Long("min-kib") => self.min_kib = parser.value()?.parse()?,
+                Long("text") => self.text = Some(parser.value()?.into()),
+                Long("binaries") => self.binaries.push(parser.value()?.into()),
+                Long("arm") => self.arm = Some(parser.value()?.string()?),
+                Long("root") => self.root = Some(parser.value()?.into()),
+                Long("json") => self.json = Some(parser.value()?.into()),
+                Long("svg") => self.svg = Some(parser.value()?.into()),
+                Long("device") => self.device = Some(parser.value()?.string()?),
+                Long("passes") => self.passes = parser.value()?.parse()?,
+                Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
+                Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
+                Long("sysfs") => self.sysfs = parser.value()?.into(),
+                Value(file) => self.files.push(file.into()),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads a tree over and over, in the same order, and verifies every byte.
+
+use crate::counters;
+use crate::device;
+use crate::manifest::{self, Entry, READ_SIZE};
+use crate::record::{Arm, Pass};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often the size of the page cache is looked at.
+const SAMPLE: Duration = Duration::from_millis(50);
+/// Wrong files named in full, the rest are counted.
+const NAMED: u64 = 10;
+
+/// What to read and where the record goes.
+pub struct Job {
+    /// Name of the arm.
+    pub arm: String,
+    /// Where the tree is mounted.
+    pub root: PathBuf,
+    /// What it must hold.
+    pub manifest: PathBuf,
+    /// Where the record goes.
+    pub json: PathBuf,
+    /// The block device below, without `/dev/`.
+    pub device: String,
+    /// How often to read it all.
+    pub passes: usize,
+    /// Read latency that the device was asked for, in milliseconds.
+    pub asked_ms: u64,
+    /// Reads to measure its latency with; 0 measures nothing.
+    pub latency_reads: usize,
+    /// Where zcache shows its counters.
+    pub sysfs: PathBuf,
+}
+
+/// Runs the job; false if a byte was wrong.
+///
+/// # Errors
+///
+/// Anything that kept it from measuring.
+pub fn run(job: &Job) -> Result<bool> {
+    let entries = manifest::read(&job.manifest)?;
+    let latency = match job.latency_reads {
+        0 => None,
+        reads => Some(device::measure(
+            &Path::new("/dev").join(&job.device),
+            reads,
+        )?),
+    };
+    if let Some(latency) = &latency {
+        println!(
+            "{}: disk asked for {} ms a read, measured {:.1} ms (99 % within {:.1} ms)",
+            job.arm, job.asked_ms, latency.p50_ms, latency.p99_ms
+        );
+    }
+    let status = fs::read_to_string(job.sysfs.join("status")).ok();
+    let mut arm = Arm {
+        name: job.arm.clone(),
+        kernel: first_line("/proc/sys/kernel/osrelease")?,
+        command_line: first_line("/proc/cmdline")?,
+        ram_bytes: counters::memory()?.total_bytes,
+        tree_files: entries.len() as u64,
+        tree_bytes: entries.iter().map(|entry| entry.bytes).sum(),
+        asked_ms: job.asked_ms,
+        latency,
+        status: status.map(|text| text.trim().to_string()),
+        passes: Vec::new(),
+    };
+    for number in 1..=job.passes {
+        let pass = one_pass(job, &entries)?;
+        println!(
+            "{}: pass {number} of {}: {:6.2} s, {:5.1} MiB from disk, {} wrong",
+            job.arm,
+            job.passes,
+            pass.seconds,
+            pass.disk_read_bytes as f64 / f64::from(1 << 20),
+            pass.mismatches
+        );
+        arm.passes.push(pass);
+    }
+    fs::write(&job.json, serde_json::to_string_pretty(&arm)?)
+        .with_context(|| format!("cannot write {}", job.json.display()))?;
+    Ok(arm.passes.iter().all(|pass| pass.mismatches == 0))
+}
+
+fn first_line(path: &str) -> Result<String> {
+    let text = fs::read_to_string(path).context(path.to_string())?;
+    Ok(text.lines().next().unwrap_or_default().to_string())
+}
+
+fn one_pass(job: &Job, entries: &[Entry]) -> Result<Pass> {
+    let peak = AtomicU64::new(0);
+    let done = AtomicBool::new(false);
+    let disk_before = counters::disk_read_bytes(&job.device)?;
+    let swap_before = counters::swap_bytes()?;
+    let (seconds, tally) = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if let Ok(memory) = counters::memory() {
+                    peak.fetch_max(memory.page_cache_bytes, Ordering::Relaxed);
+                }
+                thread::sleep(SAMPLE);
+            }
+        });
+        let begun = Instant::now();
+        let tally = verify(&job.root, entries);
+        let seconds = begun.elapsed().as_secs_f64();
+        done.store(true, Ordering::Relaxed);
+        (seconds, tally)
+    });
+    let swap_after = counters::swap_bytes()?;
+    Ok(Pass {
+        seconds,
+        verified_bytes: tally.verified_bytes,
+        mismatches: tally.mismatches,
+        disk_read_bytes: counters::disk_read_bytes(&job.device)? - disk_before,
+        swap_read_bytes: swap_after.0 - swap_before.0,
+        swap_written_bytes: swap_after.1 - swap_before.1,
+        peak_page_cache_bytes: peak.into_inner().max(counters::memory()?.page_cache_bytes),
+        counters: counters::zcache(&job.sysfs)?,
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    verified_bytes: u64,
+    mismatches: u64,
+}
+
+fn verify(root: &Path, entries: &[Entry]) -> Tally {
+    let mut buffer = vec![0; READ_SIZE];
+    let mut tally = Tally::default();
+    for entry in entries {
+        let found = manifest::hash_file(&root.join(&entry.path), &mut buffer);
+        match found {
+            Ok((hash, bytes)) if hash == entry.hash && bytes == entry.bytes => {
+                tally.verified_bytes += bytes;
+            }
+            other => {
+                if tally.mismatches < NAMED {
+                    println!("wrong: {}: {}", entry.path.display(), wrong(&other, entry));
+                }
+                tally.mismatches += 1;
+            }
+        }
+    }
+    tally
+}
+
+fn wrong(found: &std::io::Result<(u64, u64)>, entry: &Entry) -> String {
+    match found {
+        Err(error) => error.to_string(),
+        Ok((_, bytes)) if *bytes != entry.bytes => {
+            format!("{bytes} bytes instead of {}", entry.bytes)
+        }
+        Ok(_) => "its content is not what the host wrote".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_byte_a_short_and_a_missing_file_are_mismatches() -> Result<()> {
+        let tree = tempfile::tempdir()?;
+        for name in ["right", "changed", "short", "missing"] {
+            fs::write(tree.path().join(name), b"eight by")?;
+        }
+        let list = tempfile::NamedTempFile::new()?;
+        let entries = manifest::write(tree.path(), list.path())?;
+        fs::write(tree.path().join("changed"), b"eight bY")?;
+        fs::write(tree.path().join("short"), b"eight b")?;
+        fs::remove_file(tree.path().join("missing"))?;
+        let tally = verify(tree.path(), &entries);
+        assert_eq!(tally.mismatches, 3);
+        assert_eq!(tally.verified_bytes, 8);
+        Ok(())
+    }
+}

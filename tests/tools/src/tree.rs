@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A tree of real files: sources and documents of a kernel, programs and
+//! libraries of this machine. Chosen by the hash of their paths, so by nothing
+//! that has to do with how well they compress.
+
+use crate::manifest;
+use anyhow::{bail, Context, Result};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Two files in five bytes are text, the rest is code.
+const TEXT_PERCENT: u64 = 40;
+const LARGEST_TEXT: u64 = 512 << 10;
+const LARGEST_BINARY: u64 = 8 << 20;
+const TEXT_SUFFIXES: [&str; 9] = ["c", "h", "S", "rs", "rst", "txt", "py", "pl", "sh"];
+/// Generated lists of registers: hundreds of MiB of one line over and over.
+const NOT_TEXT_FOLDER: &str = "asic_reg";
+
+/// What to make.
+pub struct Plan {
+    /// The new tree; it must not exist.
+    pub to: PathBuf,
+    /// Where its manifest goes.
+    pub manifest: PathBuf,
+    /// Bytes of content in all, reached within 1 MiB.
+    pub bytes: u64,
+    /// No file is smaller than this, in bytes.
+    pub smallest: u64,
+    /// A kernel's source tree.
+    pub text: PathBuf,
+    /// Folders of programs and libraries.
+    pub binaries: Vec<PathBuf>,
+}
+
+/// Makes the tree and its manifest.
+///
+/// # Errors
+///
+/// Too little to choose from, or whatever a copy gave.
+pub fn make(plan: &Plan) -> Result<bool> {
+    fs::create_dir(&plan.to).with_context(|| format!("{}", plan.to.display()))?;
+    let sources = candidates(&plan.text, plan.smallest, LARGEST_TEXT, is_text)?;
+    let mut programs = Vec::new();
+    for folder in &plan.binaries {
+        programs.extend(candidates(
+            folder,
+            plan.smallest,
+            LARGEST_BINARY,
+            is_program,
+        )?);
+    }
+    let text_bytes = plan.bytes * TEXT_PERCENT / 100;
+    copy_chosen(sources, text_bytes, &plan.text, &plan.to.join("text"))?;
+    copy_chosen(
+        programs,
+        plan.bytes - text_bytes,
+        Path::new("/"),
+        &plan.to.join("bin"),
+    )?;
+    let entries = manifest::write(&plan.to, &plan.manifest)?;
+    let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    println!("{} files, {} MiB", entries.len(), bytes >> 20);
+    Ok(true)
+}
+
+struct Candidate {
+    order: u64,
+    bytes: u64,
+    path: PathBuf,
+}
+
+fn candidates(
+    root: &Path,
+    smallest: u64,
+    largest: u64,
+    fits: fn(&Path) -> bool,
+) -> Result<Vec<Candidate>> {
+    let mut list = Vec::new();
+    for path in manifest::files_below(root)? {
+        let bytes = fs::metadata(&path)?.len();
+        // An empty file says nothing about a page cache.
+        if (smallest.max(1)..=largest).contains(&bytes) && fits(&path) {
+            let order = xxh3_64(path.strip_prefix(root)?.as_os_str().as_encoded_bytes());
+            list.push(Candidate { order, bytes, path });
+        }
+    }
+    Ok(list)
+}
+
+fn is_text(path: &Path) -> bool {
+    let suffix = path.extension().and_then(|suffix| suffix.to_str());
+    suffix.is_some_and(|suffix| TEXT_SUFFIXES.contains(&suffix))
+        && path
+            .components()
+            .all(|part| part.as_os_str() != NOT_TEXT_FOLDER)
+}
+
+fn is_program(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && magic == *b"\x7fELF"
+}
+
+/// Copies files in hash order until `bytes` are there.
+fn copy_chosen(mut list: Vec<Candidate>, bytes: u64, root: &Path, to: &Path) -> Result<()> {
+    const SLACK: u64 = 512 << 10;
+    list.sort_by_key(|candidate| candidate.order);
+    let mut total = 0;
+    for candidate in list {
+        if total + candidate.bytes > bytes + SLACK {
+            continue;
+        }
+        let copy = to.join(candidate.path.strip_prefix(root)?);
+        if let Some(folder) = copy.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(&candidate.path, &copy)
+            .with_context(|| format!("{}", candidate.path.display()))?;
+        total += candidate.bytes;
+        if total >= bytes {
+            break;
+        }
+    }
+    if total + SLACK < bytes {
+        bail!(
+            "only {} MiB of files to choose from in {}, {} MiB wanted",
+            total >> 20,
+            root.display(),
+            bytes >> 20
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_input_gives_the_same_tree() -> Result<()> {
+        let from = tempfile::tempdir()?;
+        let work = tempfile::tempdir()?;
+        for number in 0..200 {
+            fs::write(from.path().join(format!("{number}.c")), vec![b'x'; 9000])?;
+            let mut program = b"\x7fELF".to_vec();
+            program.resize(9000, number);
+            fs::write(from.path().join(format!("{number}")), program)?;
+        }
+        let plan = |name: &str| Plan {
+            to: work.path().join(name),
+            manifest: work.path().join(format!("{name}.list")),
+            bytes: 1 << 20,
+            smallest: 0,
+            text: from.path().to_path_buf(),
+            binaries: vec![from.path().to_path_buf()],
+        };
+        assert!(make(&plan("one"))?);
+        assert!(make(&plan("two"))?);
+        let one = manifest::read(&work.path().join("one.list"))?;
+        assert_eq!(one, manifest::read(&work.path().join("two.list"))?);
+        let bytes: u64 = one.iter().map(|entry| entry.bytes).sum();
+        assert!((1 << 20..3 << 20).contains(&bytes), "{bytes}");
+        Ok(())
+    }
+
+    #[test]
+    fn too_little_to_choose_from_is_an_error() -> Result<()> {
+        let from = tempfile::tempdir()?;
+        fs::write(from.path().join("a.c"), b"x")?;
+        let list = candidates(from.path(), 0, 100, is_text)?;
+        assert_eq!(list.len(), 1);
+        let to = from.path().join("to");
+        assert!(copy_chosen(list, 8 << 20, from.path(), &to).is_err());
+        Ok(())
+    }
+}
