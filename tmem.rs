@@ -1,44 +1,127 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transcendent memory: the index between page identities and stored pages.
+//! Transcendent memory: the index between the names of pages and the pages stored for them.
 //!
-//! A caller names a page by *(pool, object, index)* and may [`put`], [`get`] or flush it. What a
-//! stored page looks like is not known here: a [`Pam`] (page-addressable memory) keeps the data
-//! and gives out an opaque [`Handle`] for it.
+//! A caller names a page by *(pool, object, index)* and may [`put`](Tmem::put), [`get`](Tmem::get)
+//! or flush it. How a page is stored is not known here: a [`Pam`] (page-addressable memory) keeps
+//! the data, counts its references and calls it by an opaque [`Handle`].
 //!
-//! [`put`]: Tmem::put
-//! [`get`]: Tmem::get
+//! # Ownership
+//!
+//! An index entry owns one reference to the data. Whoever takes the entry out owns the reference
+//! from then on, and gives it back with [`Pam::free`]: a get from a private pool, a flush, a put
+//! over an older page, and eviction, which must name the very handle ([`Tmem::forget`]). A get
+//! from a shared pool leaves the entry and takes a second reference under the index lock. The
+//! last reference frees the data. So nobody ever reads data that somebody else frees, and a page
+//! whose eviction has begun is either still found whole or not found. `tests/loom` models this.
+//!
+//! # Index
+//!
+//! ```text
+//! pool -> BUCKETS buckets, by hash of the object -> spinlock + red-black tree of chunks
+//! ```
+//!
+//! A chunk covers 16 indices of one object, and is a tree node by itself: 24 bytes of links, 32
+//! of key, 128 of handles, 8 of flags; 192 bytes, which is a slab class. There is no node for an
+//! object, it is the run of chunks with its name. A densely cached file costs 12 bytes a page, a
+//! small file one node. A radix tree for each object would cost 9 bytes a page in dense files, but
+//! a 576-byte node and the object itself where two pages are cached, and most files are small.
+//! Range flushes walk the run from a lower bound, and nodes are allocated outside the lock.
+//!
+//! # Contexts
+//!
+//! Flushes and [`Tmem::forget`] neither sleep nor allocate, and so may come from atomic context,
+//! though never from an interrupt. Everything else may sleep. Callers order a put against flushes
+//! of the same page themselves (by the folio lock, say): a flush does not see a put under way.
+
+// Locks, both spinlocks because flushes come from atomic context:
+//
+//  1. `Tmem::table`: held to look a pool up; nothing is locked inside.
+//  2. `Pool::buckets`: held for one step in one tree. Inside it only `Pam::get_ref` is called,
+//     with whatever lock that takes; so a PAM never calls `Tmem::forget` with that lock held.
+//
+// The two do not nest. Memory is allocated, and pages and nodes are freed, with neither held.
+
+use core::{
+    mem,
+    ops::RangeInclusive, //
+};
 
 use kernel::{
+    alloc::Flags,
+    new_spinlock,
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNode,
+        RBTreeNodeReservation, //
+    },
+    static_assert,
+    sync::{
+        Arc,
+        SpinLock, //
+    },
 };
+
+mod pool;
+mod stats;
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod tests;
+
+use self::pool::{
+    Insert,
+    Place,
+    Pool,
+    Spare,
+    Taken,
+    NODE_BYTES,
+    POOL_BYTES, //
+};
+
+pub(crate) use self::stats::Stats;
 
 /// The content of one page.
 pub(crate) type PageBytes = [u8; PAGE_SIZE];
 
 /// A PAM's name for one stored page.
 ///
-/// Every 64-bit value is allowed. While the PAM holds at least one reference to a page, no other
-/// page of that PAM has the same handle.
+/// Every 64-bit value is allowed. While there is a reference to a page, no other page of that PAM
+/// has the same handle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle(pub(crate) u64);
 
-/// Names a pool. Never reused while the system is up, so a stale id finds nothing.
+/// Names a pool. Never reused, so a stale id finds nothing; never zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PoolId(pub(crate) u64);
 
-/// Names a client: a filesystem type, a guest, the swap half. Never reused.
+/// Names a client, which is whoever owns pools: a filesystem, the swap half. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClientId(pub(crate) u32);
 
-/// Names a shared pool among clients. Knowing it is the permission to join.
+/// Names a shared pool among clients. To know it is the permission to join.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Uuid(pub(crate) [u8; 16]);
 
-/// Names an object (one file, one run of a swap area) inside a pool.
+/// Names an object, which is one file or one run of a swap area, inside a pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Oid(pub(crate) [u64; 3]);
+
+impl Oid {
+    /// Returns the hash that picks the bucket (by its low bits) and leads the key there.
+    fn hash(&self) -> u32 {
+        let mixed = self.0.iter().fold(0, |sum, word| mix(sum ^ word));
+        // CAST: the lower half is what is wanted; `mix` has folded the upper half into it.
+        mixed as u32
+    }
+}
+
+/// Spreads the bits of one word over its lower half.
+const fn mix(word: u64) -> u64 {
+    // The multiplier is 2^64 divided by the golden ratio, as in Knuth's multiplicative hashing.
+    let word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    word ^ (word >> 32)
+}
 
 /// What may become of the pages of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,70 +132,494 @@ pub(crate) enum Kind {
     Persistent,
 }
 
-/// The way back from a stored page to its index entry, 16 bytes.
+/// The way back from a stored page to its index entry, in 16 bytes.
 ///
-/// A PAM keeps one beside each page, and passes it to [`Tmem::forget`] to evict the page. It does
-/// not hold the whole object name: its hash is enough, because the handle is compared too.
+/// A PAM keeps one beside each page, and passes it to [`Tmem::forget`] to evict the page. The
+/// hash of the object stands for its name; that is enough, because the handle is compared too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BackRef {
     /// The pool that the page was put into.
     pub(crate) pool: PoolId,
-    /// Hash of the object.
+    /// Hash of the object that the page is part of.
     pub(crate) hash: u32,
     /// The page's number in its object.
     pub(crate) index: u32,
 }
 
-/// Page-addressable memory: keeps the data of pages, counts references to each.
-///
-/// Of each page the index owns one reference, and every reader one more or the index's own.
+static_assert!(size_of::<BackRef>() == 16);
+
+/// Page-addressable memory: keeps the data of pages and counts the references to each.
 pub(crate) trait Pam: Send + Sync {
-    /// Stores a copy of `page` and returns its handle, with one reference, owned by the caller.
+    /// Stores a copy of `page` and returns its handle, with one reference that the caller owns.
     ///
-    /// May sleep; no lock of this file is held. `back` comes back in [`Tmem::forget`]; the page
-    /// is not in the index yet, and eviction must cope with that.
+    /// May sleep; no lock of this file is held. `back` is what [`Tmem::forget`] takes for this
+    /// page; it finds nothing until the put is over, and eviction must cope with that.
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle>;
 
-    /// Takes one more reference to a page.
+    /// Takes one more reference to a page, for a get from a shared pool.
     ///
-    /// Called under an index lock: must not sleep, and must not call back into [`Tmem`]. Fails
-    /// when the count would overflow. Used for shared pools only.
+    /// Called under an index lock: must neither sleep nor call into [`Tmem`]. Fails when the
+    /// count would overflow.
     fn get_ref(&self, kind: Kind, handle: Handle) -> Result;
 
-    /// Fills `page` from a stored page of which the caller owns a reference, and keeps.
+    /// Fills `page` from a stored page of which the caller owns a reference, and keeps it.
     ///
-    /// May sleep; no lock of this file is held. An error means that the stored data is corrupt;
-    /// what `page` then contains is undefined.
+    /// May sleep; no lock of this file is held. An error, [`EIO`] by custom, means that the
+    /// stored data is corrupt; what `page` then contains is not defined.
     fn get_data(&self, kind: Kind, handle: Handle, page: &mut PageBytes) -> Result;
 
     /// Gives back one reference; the last one frees the data.
     ///
-    /// Must not sleep: flushes come from atomic context. No lock of this file is held.
+    /// Must not sleep, since flushes come from atomic context. No lock of this file is held.
     fn free(&self, kind: Kind, handle: Handle);
 }
 
-/// The core: clients, their pools, and the index of each pool.
+/// A pool's place in the table.
+struct Seat {
+    pool: Arc<Pool>,
+    /// Clients that use the pool; it is destroyed when the last one leaves.
+    members: u32,
+}
+
+/// Who exists, and who uses what.
+struct Table {
+    clients: RBTree<ClientId, ()>,
+    pools: RBTree<PoolId, Seat>,
+    members: RBTree<(ClientId, PoolId), ()>,
+    last_client: u32,
+    last_pool: u64,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            clients: RBTree::new(),
+            pools: RBTree::new(),
+            members: RBTree::new(),
+            last_client: 0,
+            last_pool: 0,
+        }
+    }
+
+    /// Returns the shared pool with that name.
+    fn shared(&self, kind: Kind, uuid: Uuid) -> Option<PoolId> {
+        self.pools
+            .iter()
+            .find(|(_, seat)| seat.pool.kind == kind && seat.pool.shared == Some(uuid))
+            .map(|(id, _)| *id)
+    }
+
+    /// Returns one of the pools that `client` uses.
+    fn any_pool_of(&self, client: ClientId) -> Option<PoolId> {
+        let cursor = self.members.cursor_lower_bound(&(client, PoolId(0)))?;
+        let (&(member, pool), ()) = cursor.current();
+        (member == client).then_some(pool)
+    }
+}
+
+/// The core: clients, their pools, the index of each pool, and the PAM below.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Tmem<P: Pam> {
+    #[pin]
+    table: SpinLock<Table>,
+    stats: Stats,
+    faults: Faults,
+    #[pin]
     pam: P,
 }
 
 impl<P: Pam> Tmem<P> {
-    /// Drops the index entry of a page that its PAM wants to evict.
+    /// Returns an initialiser for a core without clients, on top of what `pam` initialises.
     ///
-    /// Returns true if an entry for exactly this `handle` was there: its reference then belongs
-    /// to the caller. False means that somebody else owns it.
-    pub(crate) fn forget(&self, _back: BackRef, _handle: Handle) -> bool {
-        false
+    /// A PAM that need not be pinned is passed as `Ok(pam)`.
+    pub(crate) fn new(pam: impl PinInit<P, Error>) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            table <- new_spinlock!(Table::new(), "tmem_table"),
+            stats: Stats::default(),
+            faults: Faults::default(),
+            pam <- pam,
+        })
     }
 
-    /// The PAM under this core.
+    /// Returns the PAM under this core.
     pub(crate) fn pam(&self) -> &P {
         &self.pam
     }
 
-    /// Stores a page.
-    pub(crate) fn put(&self) {}
+    /// Returns the counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
 
-    /// Fetches a page.
-    pub(crate) fn get(&self) {}
+    /// Returns how many bytes the index takes.
+    pub(crate) fn metadata_bytes(&self) -> u64 {
+        // CAST: both sizes are far below 2^32.
+        self.stats.chunks.now() * NODE_BYTES as u64 + self.stats.pools.now() * POOL_BYTES as u64
+    }
+
+    /// Registers a client. Sleeps as `gfp` allows; fails with [`ENOMEM`].
+    pub(crate) fn new_client(&self, gfp: Flags) -> Result<ClientId> {
+        let node = self.reserve(gfp)?;
+        let mut table = self.table.lock();
+        let id = table.last_client.checked_add(1).ok_or(ENOSPC)?;
+        table.last_client = id;
+        table.clients.insert(node.into_node(ClientId(id), ()));
+        Ok(ClientId(id))
+    }
+
+    /// Drops a client and its part in all pools. Fails with [`ENOENT`] if there is none such.
+    pub(crate) fn remove_client(&self, client: ClientId) -> Result {
+        let node = self.table.lock().clients.remove_node(&client);
+        // From here on the client gets no new pools.
+        node.ok_or(ENOENT)?;
+        loop {
+            let pool = self.table.lock().any_pool_of(client);
+            match pool {
+                // An error means that somebody else was faster; it is gone either way.
+                Some(pool) => drop(self.destroy_pool(client, pool)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes a pool for `client`, or lets it join the shared pool with that kind and name.
+    ///
+    /// Sleeps as `gfp` allows. Fails with [`ENOMEM`], or [`ENOENT`] if there is no such client.
+    pub(crate) fn new_pool(
+        &self,
+        client: ClientId,
+        kind: Kind,
+        shared: Option<Uuid>,
+        gfp: Flags,
+    ) -> Result<PoolId> {
+        let pool = Pool::new(kind, shared, gfp, &self.faults)?;
+        let seat = self.reserve(gfp)?;
+        let member = self.reserve(gfp)?;
+
+        // Locked last, so unlocked before what turns out not to be needed is freed.
+        let mut table = self.table.lock();
+        if table.clients.get(&client).is_none() {
+            return Err(ENOENT);
+        }
+        let id = match shared.and_then(|uuid| table.shared(kind, uuid)) {
+            Some(id) => id,
+            None => {
+                let id = PoolId(table.last_pool.checked_add(1).ok_or(ENOSPC)?);
+                table.last_pool = id.0;
+                let node = seat.into_node(id, Seat { pool, members: 0 });
+                table.pools.insert(node);
+                self.stats.pools.add(1);
+                id
+            }
+        };
+        if table.members.get(&(client, id)).is_none() {
+            if let Some(seat) = table.pools.get_mut(&id) {
+                seat.members += 1;
+            }
+            table.members.insert(member.into_node((client, id), ()));
+        }
+        Ok(id)
+    }
+
+    /// Takes `client` out of a pool. If it was the last one, the pool and its pages go.
+    ///
+    /// May take long. A put that is under way stores nothing, a get that is under way still fills
+    /// its page. Fails with [`ENOENT`] if `client` does not use such a pool.
+    pub(crate) fn destroy_pool(&self, client: ClientId, pool: PoolId) -> Result {
+        let mut gone = None;
+        // Declared before the lock is taken: both nodes are freed after it is released.
+        let _member;
+        {
+            let mut table = self.table.lock();
+            _member = table.members.remove_node(&(client, pool)).ok_or(ENOENT)?;
+            if let Some(seat) = table.pools.get_mut(&pool) {
+                seat.members -= 1;
+                if seat.members == 0 {
+                    gone = table.pools.remove_node(&pool);
+                }
+            }
+        }
+        if let Some(node) = gone {
+            let (_, seat) = node.to_key_value();
+            self.drain(&seat.pool);
+            self.stats.pools.sub(1);
+        }
+        Ok(())
+    }
+
+    /// Stores a page, and drops the older one of that name first.
+    ///
+    /// Whatever fails, the older page is gone, because it is out of date. Index nodes are
+    /// allocated with `gfp`; may sleep even if that does not, since [`Pam::create`] may. Errors:
+    /// [`ENOENT`] no such pool, [`EFBIG`] index above 32 bits, [`ENOMEM`], or what the PAM says.
+    pub(crate) fn put(
+        &self,
+        pool: PoolId,
+        oid: &Oid,
+        index: u64,
+        page: &PageBytes,
+        gfp: Flags,
+    ) -> Result {
+        let id = pool;
+        let pool = self.pool(id).ok_or(ENOENT)?;
+        self.stats.puts.add(1);
+        self.put_into(&pool, id, oid, index, page, gfp)
+            .inspect_err(|_| self.stats.failed_puts.of(pool.kind).add(1))
+    }
+
+    fn put_into(
+        &self,
+        pool: &Pool,
+        id: PoolId,
+        oid: &Oid,
+        index: u64,
+        page: &PageBytes,
+        gfp: Flags,
+    ) -> Result {
+        let index = u32::try_from(index).map_err(|_| EFBIG)?;
+        let place = Place::new(oid, index);
+        if let Some(old) = self.take(pool, &place) {
+            self.pam.free(pool.kind, old.handle);
+        }
+        let back = BackRef {
+            pool: id,
+            hash: place.key.hash,
+            index,
+        };
+        let handle = self.pam.create(pool.kind, page, back)?;
+        self.index(pool, &place, handle, true, None, gfp)
+    }
+
+    /// Enters a page into the index, which then owns its reference; if that fails, frees it.
+    ///
+    /// If another page has come in meanwhile, `newest` tells which one stays.
+    fn index(
+        &self,
+        pool: &Pool,
+        place: &Place,
+        handle: Handle,
+        newest: bool,
+        mut spare: Option<Spare>,
+        gfp: Flags,
+    ) -> Result {
+        let (excess, result) = loop {
+            match pool.insert(&self.stats, place, handle, newest, &mut spare) {
+                Insert::Done(excess) => break (excess, Ok(())),
+                Insert::Dead => break (Some(handle), Err(ENOENT)),
+                Insert::NeedNode => match self.reserve(gfp) {
+                    Ok(node) => spare = Some(node),
+                    Err(e) => break (Some(handle), Err(e)),
+                },
+            }
+        };
+        if let Some(excess) = excess {
+            self.pam.free(pool.kind, excess);
+        }
+        result
+    }
+
+    /// Fetches a page: out of a private pool, a copy from a shared one.
+    ///
+    /// Returns [`ENOENT`] for a miss; `page` is as it was. Any other error means that the data
+    /// is corrupt; the content of `page` is then not defined. An ephemeral page is dropped then,
+    /// so that the next get misses. A persistent one stays, so that every get fails until it is
+    /// flushed: a miss would send the reader to older data on the swap device. May sleep.
+    pub(crate) fn get(&self, pool: PoolId, oid: &Oid, index: u64, page: &mut PageBytes) -> Result {
+        let pool = self.pool(pool).ok_or(ENOENT)?;
+        self.stats.gets.add(1);
+        let index = u32::try_from(index).map_err(|_| ENOENT)?;
+        let place = Place::new(oid, index);
+        let outcome = if pool.shared.is_some() {
+            self.get_shared(&pool, &place, page)?
+        } else {
+            self.get_private(&pool, &place, page)?
+        };
+        match outcome {
+            Ok(()) => self.stats.hits.add(1),
+            Err(_) => self.stats.corrupt.add(1),
+        }
+        outcome
+    }
+
+    /// Takes a page out and reads it. The outer error is a miss, the inner one bad data.
+    fn get_private(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<Result> {
+        let Taken { handle, node } = self.take(pool, place).ok_or(ENOENT)?;
+        let outcome = self.pam.get_data(pool.kind, handle, page);
+        if outcome.is_err() && pool.kind == Kind::Persistent {
+            // Back to where it was, with the node that it left, unless a newer page is there.
+            // There is need of another node only if all its neighbours were flushed meanwhile.
+            let spare = node.map(RBTreeNode::into_reservation);
+            let _ = self.index(pool, place, handle, false, spare, GFP_KERNEL);
+        } else {
+            self.pam.free(pool.kind, handle);
+        }
+        Ok(outcome)
+    }
+
+    /// Reads a page under a reference of its own. Errors as for `get_private`.
+    fn get_shared(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<Result> {
+        if pool.is_empty() {
+            return Err(ENOENT);
+        }
+        let handle = pool
+            .find(place, |handle| self.pam.get_ref(pool.kind, handle))
+            .ok_or(ENOENT)?;
+        let outcome = self.pam.get_data(pool.kind, handle, page);
+        if outcome.is_err() && pool.kind == Kind::Ephemeral {
+            if let Some(taken) = pool.take(&self.stats, place, Some(handle)) {
+                self.pam.free(pool.kind, taken.handle);
+            }
+        }
+        self.pam.free(pool.kind, handle);
+        Ok(outcome)
+    }
+
+    /// Drops a page; returns whether it was there. Any context but an interrupt.
+    pub(crate) fn flush_page(&self, pool: PoolId, oid: &Oid, index: u64) -> bool {
+        self.stats.flush_total.add(1);
+        let Some(pool) = self.pool(pool) else {
+            return false;
+        };
+        let Ok(index) = u32::try_from(index) else {
+            return false;
+        };
+        let Some(taken) = self.take(&pool, &Place::new(oid, index)) else {
+            return false;
+        };
+        self.pam.free(pool.kind, taken.handle);
+        self.stats.flush_found.add(1);
+        true
+    }
+
+    /// Drops the pages of an object in a range of indices; returns how many there were.
+    ///
+    /// Any context but an interrupt. Locks once for each 16 indices that have pages.
+    pub(crate) fn flush_range(&self, pool: PoolId, oid: &Oid, range: RangeInclusive<u64>) -> u64 {
+        self.stats.flrange_total.add(1);
+        let pages = self.flush(pool, oid, range);
+        self.stats.flrange_pages.add(pages);
+        pages
+    }
+
+    /// Drops all pages of an object; returns how many there were. Contexts as `flush_range`.
+    pub(crate) fn flush_object(&self, pool: PoolId, oid: &Oid) -> u64 {
+        self.stats.flobj_total.add(1);
+        let pages = self.flush(pool, oid, 0..=u64::MAX);
+        if pages != 0 {
+            self.stats.flobj_found.add(1);
+            self.stats.flobj_pages.add(pages);
+        }
+        pages
+    }
+
+    fn flush(&self, pool: PoolId, oid: &Oid, range: RangeInclusive<u64>) -> u64 {
+        let Some((pool, first, last)) = self.span(pool, range) else {
+            return 0;
+        };
+        let mut pages = 0;
+        let mut from = Place::new(oid, first).key;
+        // The lock is free again when the pages and the node of each chunk are freed.
+        while let Some((chunk, _node)) = pool.take_chunk(&self.stats, &mut from, first, last) {
+            for handle in chunk.iter() {
+                self.pam.free(pool.kind, handle);
+                pages += 1;
+            }
+        }
+        pages
+    }
+
+    /// Returns whether an object has a page in a range of indices. Contexts as `flush_range`.
+    pub(crate) fn has_pages(&self, pool: PoolId, oid: &Oid, range: RangeInclusive<u64>) -> bool {
+        self.span(pool, range).is_some_and(|(pool, first, last)| {
+            pool.has_pages(Place::new(oid, first).key, first, last)
+        })
+    }
+
+    /// Drops the index entry of a page that its PAM wants to evict.
+    ///
+    /// True means that the entry was there and held this very page; its reference now belongs to
+    /// the caller. False means that the page is not in the index (yet, or any more) and that its
+    /// reference belongs to somebody else, who will give it back. Any context but an interrupt;
+    /// the caller keeps `handle` from being reused meanwhile.
+    pub(crate) fn forget(&self, back: BackRef, handle: Handle) -> bool {
+        self.pool(back.pool)
+            .and_then(|pool| pool.take_hashed(&self.stats, back.hash, back.index, handle))
+            .is_some()
+    }
+
+    /// Finds a pool.
+    fn pool(&self, id: PoolId) -> Option<Arc<Pool>> {
+        let table = self.table.lock();
+        table.pools.get(&id).map(|seat| seat.pool.clone())
+    }
+
+    /// Takes a page out of a pool that may well be empty.
+    fn take(&self, pool: &Pool, place: &Place) -> Option<Taken> {
+        if pool.is_empty() {
+            return None;
+        }
+        pool.take(&self.stats, place, None)
+    }
+
+    /// Finds a pool that has pages, and what of `range` it can have.
+    fn span(&self, pool: PoolId, range: RangeInclusive<u64>) -> Option<(Arc<Pool>, u32, u32)> {
+        if range.is_empty() {
+            return None;
+        }
+        let first = u32::try_from(*range.start()).ok()?;
+        let last = u32::try_from(*range.end()).unwrap_or(u32::MAX);
+        let pool = self.pool(pool).filter(|pool| !pool.is_empty())?;
+        Some((pool, first, last))
+    }
+
+    /// Drops all pages of a pool, and keeps it empty from now on.
+    fn drain(&self, pool: &Pool) {
+        pool.drain(&self.stats, |handle| self.pam.free(pool.kind, handle));
+    }
+
+    /// Allocates a tree node.
+    fn reserve<K, V>(&self, gfp: Flags) -> Result<RBTreeNodeReservation<K, V>> {
+        self.faults.check()?;
+        RBTreeNodeReservation::new(gfp)
+    }
+}
+
+#[pinned_drop]
+impl<P: Pam> PinnedDrop for Tmem<P> {
+    fn drop(self: Pin<&mut Self>) {
+        let pools = mem::take(&mut self.table.lock().pools);
+        for seat in pools.values() {
+            self.drain(&seat.pool);
+        }
+    }
+}
+
+/// Lets a test make one allocation of the core fail; costs nothing without the tests.
+#[derive(Default)]
+struct Faults {
+    /// Allocations until the one that fails; zero for none.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    left: self::stats::Number,
+}
+
+impl Faults {
+    /// Called before each allocation.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    fn check(&self) -> Result {
+        match self.left.get() {
+            0 => Ok(()),
+            left => {
+                self.left.sub(1);
+                if left == 1 {
+                    return Err(ENOMEM);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    #[cfg(not(CONFIG_ZCACHE_KUNIT_TEST))]
+    fn check(&self) -> Result {
+        Ok(())
+    }
 }
