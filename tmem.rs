@@ -62,6 +62,7 @@ use kernel::{
         Arc,
         SpinLock, //
     },
+    task::might_sleep, //
 };
 
 mod pool;
@@ -164,8 +165,8 @@ pub(crate) trait Pam: Send + Sync {
 
     /// Fills `page` from a stored page of which the caller owns a reference, and keeps it.
     ///
-    /// May sleep; no lock of this file is held. An error, [`EIO`] by custom, means that the
-    /// stored data is corrupt; what `page` then contains is not defined.
+    /// May sleep; no lock of this file is held. Any error means that the stored data is corrupt;
+    /// what `page` then contains is not defined.
     fn get_data(&self, kind: Kind, handle: Handle, page: &mut PageBytes) -> Result;
 
     /// Gives back one reference; the last one frees the data.
@@ -360,6 +361,7 @@ impl<P: Pam> Tmem<P> {
         page: &PageBytes,
         gfp: Flags,
     ) -> Result {
+        might_sleep();
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
         self.stats.puts.add(1);
@@ -378,8 +380,10 @@ impl<P: Pam> Tmem<P> {
     ) -> Result {
         let index = u32::try_from(index).map_err(|_| EFBIG)?;
         let place = Place::new(oid, index);
+        let mut spare = None;
         if let Some(old) = self.take(pool, &place) {
             self.pam.free(pool.kind, old.handle);
+            spare = old.node.map(RBTreeNode::into_reservation);
         }
         let back = BackRef {
             pool: id,
@@ -387,7 +391,7 @@ impl<P: Pam> Tmem<P> {
             index,
         };
         let handle = self.pam.create(pool.kind, page, back)?;
-        self.index(pool, &place, handle, true, None, gfp)
+        self.index(pool, &place, handle, true, spare, gfp)
     }
 
     /// Enters a page into the index, which then owns its reference; if that fails, frees it.
@@ -420,32 +424,34 @@ impl<P: Pam> Tmem<P> {
 
     /// Fetches a page: out of a private pool, a copy from a shared one.
     ///
-    /// Returns [`ENOENT`] for a miss; `page` is as it was. Any other error means that the data
-    /// is corrupt; the content of `page` is then not defined. An ephemeral page is dropped then,
+    /// Returns [`ENOENT`] for a miss; `page` is as it was. [`EIO`] means that the data cannot be
+    /// read; what `page` contains then is not defined. An ephemeral page is dropped in that case,
     /// so that the next get misses. A persistent one stays, so that every get fails until it is
     /// flushed: a miss would send the reader to older data on the swap device. May sleep.
     pub(crate) fn get(&self, pool: PoolId, oid: &Oid, index: u64, page: &mut PageBytes) -> Result {
+        might_sleep();
         let pool = self.pool(pool).ok_or(ENOENT)?;
         self.stats.gets.add(1);
         let index = u32::try_from(index).map_err(|_| ENOENT)?;
         let place = Place::new(oid, index);
-        let outcome = if pool.shared.is_some() {
+        let filled = if pool.shared.is_some() {
             self.get_shared(&pool, &place, page)?
         } else {
             self.get_private(&pool, &place, page)?
         };
-        match outcome {
-            Ok(()) => self.stats.hits.add(1),
-            Err(_) => self.stats.corrupt.add(1),
+        if !filled {
+            self.stats.failed_gets.add(1);
+            return Err(EIO);
         }
-        outcome
+        self.stats.hits.add(1);
+        Ok(())
     }
 
-    /// Takes a page out and reads it. The outer error is a miss, the inner one bad data.
-    fn get_private(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<Result> {
+    /// Takes a page out and reads it; returns whether that worked. Fails if there is no page.
+    fn get_private(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<bool> {
         let Taken { handle, node } = self.take(pool, place).ok_or(ENOENT)?;
-        let outcome = self.pam.get_data(pool.kind, handle, page);
-        if outcome.is_err() && pool.kind == Kind::Persistent {
+        let filled = self.pam.get_data(pool.kind, handle, page).is_ok();
+        if !filled && pool.kind == Kind::Persistent {
             // Back to where it was, with the node that it left, unless a newer page is there.
             // There is need of another node only if all its neighbours were flushed meanwhile.
             let spare = node.map(RBTreeNode::into_reservation);
@@ -453,25 +459,29 @@ impl<P: Pam> Tmem<P> {
         } else {
             self.pam.free(pool.kind, handle);
         }
-        Ok(outcome)
+        Ok(filled)
     }
 
-    /// Reads a page under a reference of its own. Errors as for `get_private`.
-    fn get_shared(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<Result> {
+    /// Like `get_private`, but leaves the page, and reads it under a reference of its own.
+    fn get_shared(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<bool> {
         if pool.is_empty() {
             return Err(ENOENT);
         }
-        let handle = pool
-            .find(place, |handle| self.pam.get_ref(pool.kind, handle))
-            .ok_or(ENOENT)?;
-        let outcome = self.pam.get_data(pool.kind, handle, page);
-        if outcome.is_err() && pool.kind == Kind::Ephemeral {
+        let hold = |handle| self.pam.get_ref(pool.kind, handle);
+        let handle = match pool.find(place, hold).ok_or(ENOENT)? {
+            Ok(handle) => handle,
+            // It could be had later, so it stays; but only an ephemeral page may be missed.
+            Err(_) if pool.kind == Kind::Ephemeral => return Err(ENOENT),
+            Err(_) => return Ok(false),
+        };
+        let filled = self.pam.get_data(pool.kind, handle, page).is_ok();
+        if !filled && pool.kind == Kind::Ephemeral {
             if let Some(taken) = pool.take(&self.stats, place, Some(handle)) {
                 self.pam.free(pool.kind, taken.handle);
             }
         }
         self.pam.free(pool.kind, handle);
-        Ok(outcome)
+        Ok(filled)
     }
 
     /// Drops a page; returns whether it was there. Any context but an interrupt.
@@ -542,9 +552,11 @@ impl<P: Pam> Tmem<P> {
     /// reference belongs to somebody else, who will give it back. Any context but an interrupt;
     /// the caller keeps `handle` from being reused meanwhile.
     pub(crate) fn forget(&self, back: BackRef, handle: Handle) -> bool {
-        self.pool(back.pool)
-            .and_then(|pool| pool.take_hashed(&self.stats, back.hash, back.index, handle))
-            .is_some()
+        let Some(pool) = self.pool(back.pool) else {
+            return false;
+        };
+        let taken = pool.take_hashed(&self.stats, back.hash, back.index, handle);
+        taken.is_some()
     }
 
     /// Finds a pool.

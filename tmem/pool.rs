@@ -25,6 +25,7 @@ use kernel::{
         Arc,
         SpinLock, //
     },
+    task::might_sleep, //
 };
 
 use super::{
@@ -371,18 +372,17 @@ impl Pool {
         }
     }
 
-    /// Finds the page at `place`, and returns its handle if `hold` succeeds.
+    /// Finds the page at `place`, and passes its handle to `hold`; returns it, or its error.
     ///
     /// `hold` runs with the bucket locked: the entry, and so the page, cannot go meanwhile.
     pub(super) fn find(
         &self,
         place: &Place,
         hold: impl FnOnce(Handle) -> Result,
-    ) -> Option<Handle> {
+    ) -> Option<Result<Handle>> {
         let tree = self.bucket(place.key.hash).lock();
         let handle = tree.get(&place.key)?.get(place.slot)?;
-        hold(handle).ok()?;
-        Some(handle)
+        Some(hold(handle).map(|()| handle))
     }
 
     /// Keeps count of `pages` that were taken out of the object of `key`, bucket locked.
@@ -415,9 +415,12 @@ impl Pool {
     }
 
     /// Passes every page to `free`, with no lock held, and keeps the pool empty from now on.
+    ///
+    /// May sleep between buckets, since there may be millions of pages.
     pub(super) fn drain(&self, stats: &Stats, mut free: impl FnMut(Handle)) {
         self.dead.store(true, Relaxed);
         for bucket in self.buckets.iter() {
+            might_sleep();
             let tree = mem::take(&mut *bucket.lock());
             let mut object = None;
             for (key, chunk) in &tree {

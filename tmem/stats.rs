@@ -123,8 +123,8 @@ pub(crate) struct Stats {
     pub(crate) gets: Counter,
     /// Those of `gets` that filled the page.
     pub(crate) hits: Counter,
-    /// Those of `gets` that found the page's data corrupt.
-    pub(crate) corrupt: Counter,
+    /// Those of `gets` that found a page and could not read it.
+    pub(crate) failed_gets: Counter,
     /// Calls of [`super::Tmem::flush_page`].
     pub(crate) flush_total: Counter,
     /// Those of `flush_total` that found the page.
