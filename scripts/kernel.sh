@@ -259,11 +259,11 @@ $(version_of "$RUSTC") $BINDGEN"
 			"$kb_out/.config" $kb_fragments >>"$LOG/config.log" 2>&1
 		kstep 'kernel configuration, settled' config.log "$kb_out" olddefconfig
 		# shellcheck disable=SC2086
-		for kb_want in $(grep -hE '^CONFIG_[A-Z0-9_]+=y' $kb_fragments); do
-			grep -qx "$kb_want" "$kb_out/.config" || die \
-				"$kb_want did not survive this kernel's Kconfig" \
-				"see what it depends on in $TREE"
-		done
+		kb_lost=$(grep -hE '^CONFIG_[A-Z0-9_]+=y' $kb_fragments |
+			grep -vxF -f "$kb_out/.config" || :)
+		[ -z "$kb_lost" ] || die \
+			"this kernel's Kconfig drops: $(printf '%s' "$kb_lost" | tr '\n' ' ')" \
+			"see what they depend on in $TREE"
 		printf '%s\n' "$kb_config" >"$kb_out/config-key"
 	fi
 	kstep 'kernel build (minutes the first time)' build.log "$kb_out" linux

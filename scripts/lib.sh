@@ -19,6 +19,9 @@ JOBS=$(nproc 2>/dev/null || echo 2)
 STARTED=$(date +%s)
 RUNDIR=
 CHILD=
+CHILD_SH=
+# What gives a step a session of its own.
+SESSION=setsid
 
 # All that this starts and stores stays in these two folders.
 OUT=$ROOT/out
@@ -46,6 +49,11 @@ unfit() {
 # signal reaches all it started.
 cleanup() {
 	trap - EXIT INT TERM HUP
+	if [ -n "$CHILD_SH" ]; then
+		# A script of ours: it ends what it started.
+		kill -TERM "$CHILD_SH" 2>/dev/null || :
+		wait "$CHILD_SH" 2>/dev/null || :
+	fi
 	if [ -n "$CHILD" ]; then
 		kill -TERM "-$CHILD" 2>/dev/null || :
 		for cl_try in 1 2 3 4 5 6 7 8 9 10; do
@@ -98,7 +106,7 @@ compiled() {
 spawn() {
 	sp_log=$1
 	shift
-	setsid "$@" >"$sp_log" 2>&1 </dev/null 9>&- &
+	$SESSION "$@" >"$sp_log" 2>&1 </dev/null 9>&- &
 	CHILD=$!
 	sp_beat=0
 	while kill -0 "$CHILD" 2>/dev/null; do

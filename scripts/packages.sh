@@ -184,6 +184,18 @@ preflight() {
 		"programs may not run from $pf_shm, where guests keep their RAM" \
 		"$(shm_advice "$pf_shm")"
 	[ "$DISTRO" != other ] || check_tools
+	[ -z "$MISSING" ] || become_root
+}
+
+# Sets AS_ROOT: the words that make apt-get root.
+become_root() {
+	AS_ROOT=
+	[ "$(id -u)" -ne 0 ] || return 0
+	AS_ROOT='sudo -n'
+	[ ! -t 0 ] || AS_ROOT=sudo
+	$AS_ROOT true 2>/dev/null || unfit \
+		'packages are missing and there is neither root nor sudo' \
+		"as root, run: apt-get install --no-install-recommends $MISSING"
 }
 
 # Without apt: the tools must be there already. Names all that are not.
@@ -202,29 +214,22 @@ check_tools() {
 		"install them, with the Rust library's sources and libclang"
 }
 
-# Installs what preflight found missing. The only thing that asks for root.
+# Installs what preflight found missing: all that root is ever asked for.
 install_packages() {
 	[ -n "$MISSING" ] || return 0
-	ip_line="apt-get install --no-install-recommends $MISSING"
-	ip_root=
-	if [ "$(id -u)" -ne 0 ]; then
-		ip_root='sudo -n'
-		[ ! -t 0 ] || ip_root=sudo
-		# shellcheck disable=SC2086
-		$ip_root true 2>/dev/null || unfit \
-			'packages are missing and there is neither root nor sudo' \
-			"as root, run: $ip_line"
-	fi
 	mkdir -p "$CACHE"
 	for ip_package in $MISSING; do
 		printf '%s\n' "$ip_package"
 	done >>"$CACHE/installed-packages"
+	# sudo remembers a password for this session only.
+	[ -z "$AS_ROOT" ] || SESSION=
 	ip_apt='env DEBIAN_FRONTEND=noninteractive apt-get -q'
 	# shellcheck disable=SC2086
-	step 'package lists' apt-update.log $ip_root $ip_apt update
+	step 'package lists' apt-update.log $AS_ROOT $ip_apt update
 	# shellcheck disable=SC2086
-	step 'packages' apt-install.log $ip_root $ip_apt install -y \
+	step 'packages' apt-install.log $AS_ROOT $ip_apt install -y \
 		--no-install-recommends $MISSING
+	SESSION=setsid
 	hash -r
 }
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# What the guest tests share. Sourced in the guest; /run/mnt is for the disk.
+set -eu
+Z=/sys/kernel/mm/zcache
+
+fail() {
+	echo "FAIL: $*"
+	grep . "$Z"/* 2>/dev/null || :
+	exit 1
+}
+
+# counter NAME
+counter() { cat "$Z/$1"; }
+
+# holds WHAT TEST-WORDS...: as test(1), with a name for what did not hold.
+holds() {
+	what=$1
+	shift
+	test "$@" || fail "$what: not true: $*"
+	echo "ok: $what ($*)"
+}
+
+# An ext4 on the disk of the test, with inodes for many small files.
+make_fs() {
+	mke2fs -q -F -t ext4 -N 16384 /dev/ubda
+	mount -t ext4 -o noatime /dev/ubda /run/mnt
+}
+
+# Programs and libraries of the host, one after the other: real content.
+real_bytes() {
+	find /usr/bin /usr/lib -type f -size +64k -size -4M 2>/dev/null |
+		sort | xargs cat 2>/dev/null | head -c "$1"
+}
+
+# Reads every file below a folder.
+read_all() { find "$1" -type f -print0 | xargs -0 cat >/dev/null; }
+
+# squeeze MIB: takes this much memory for a moment, so that pages are evicted.
+squeeze() {
+	mkdir -p /tmp/squeeze
+	mount -t tmpfs -o size="$1"m tmpfs /tmp/squeeze
+	head -c "$1"M /dev/urandom >/tmp/squeeze/fill 2>/dev/null || :
+	umount /tmp/squeeze
+}
+
+# Every counter of what is held now must be zero.
+nothing_held() {
+	for name in stored_pages same_filled_pages frames curr_obj_count \
+		curr_objnode_count zbud_curr_raw_pages zbud_curr_zpages \
+		zbud_curr_zbytes zbud_buddied_count; do
+		holds "$1: $name is zero" "$(counter $name)" -eq 0
+	done
+}

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Without the boot word nothing is registered and sysfs says how to change it.
+# guest: ram=96M disk=128M time=60
+# shellcheck source=tests/guest/lib.sh
+. /run/src/tests/guest/lib.sh
+
+holds 'sysfs holds one file' "$(echo "$Z"/*)" = "$Z/status"
+holds 'status says off' "$(sed -n 's/^\(off\).*/\1/p' "$Z/status")" = off
+grep -q 'boot with' "$Z/status" || fail 'status does not say what to do'
+make_fs
+real_bytes 100M >/run/mnt/file
+sync
+cat /run/mnt/file >/dev/null
+holds 'still one file' "$(echo "$Z"/*)" = "$Z/status"
+sh /run/src/scripts/zcache-stats && fail 'zcache-stats calls it on'
+umount /run/mnt
