@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages made small: a repeated word, or an LZO1X stream.
+
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+use pin_init::Zeroable;
+
+use crate::{
+    lzo,
+    tmem::PageBytes,
+    workspace::Workspaces, //
+};
+
+/// What compressing one page needs besides the page.
+struct Scratch {
+    lzo: lzo::Workspace,
+    /// Where the stream goes: a page that does not shrink is not worth more.
+    stream: [u8; PAGE_SIZE],
+}
+
+// SAFETY: An array of bytes may be zero, and so may the codec's dictionary of page offsets.
+unsafe impl Zeroable for Scratch {}
+
+/// The compressor, one workspace a processor.
+pub(crate) struct Codec {
+    scratch: Workspaces<Scratch>,
+}
+
+impl Codec {
+    /// Allocates the workspaces. May sleep. Fails with [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            scratch: Workspaces::new()?,
+        })
+    }
+
+    /// Compresses a page to at most `limit` bytes and calls `take` with the stream.
+    ///
+    /// Gives up as soon as the stream grows longer, with [`None`]. May sleep. `take` runs with the
+    /// workspace held: it must neither allocate nor compress.
+    pub(crate) fn compress<R>(
+        &self,
+        page: &PageBytes,
+        limit: usize,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        self.scratch
+            .with(|scratch| {
+                let space = scratch.stream.get_mut(..limit.min(PAGE_SIZE))?;
+                let len = lzo::compress(page, space, &mut scratch.lzo).ok()?;
+                scratch.stream.get(..len).map(take)
+            })
+            .flatten()
+    }
+
+    /// Memory of the workspaces, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.scratch.bytes()
+    }
+}
+
+/// Fills `page` from a stream.
+///
+/// Fails with [`EIO`] unless the stream is sound and makes exactly one page; then `page` may hold
+/// anything. Does not sleep.
+pub(crate) fn decompress(stream: &[u8], page: &mut PageBytes) -> Result {
+    match lzo::decompress(stream, page) {
+        Ok(PAGE_SIZE) => Ok(()),
+        _ => Err(EIO),
+    }
+}
+
+/// The word that the whole page repeats, if it does. Stops at the first that differs.
+pub(crate) fn same_filled(page: &PageBytes) -> Option<u32> {
+    let (words, _) = page.as_chunks::<4>();
+    let first = words.first()?;
+    // Most pages differ early, but many of those begin with zeroes: look at the end first.
+    if words.last() != Some(first) {
+        return None;
+    }
+    words
+        .iter()
+        .all(|word| word == first)
+        .then(|| u32::from_ne_bytes(*first))
+}
+
+/// Fills a page with a repeated word.
+pub(crate) fn fill(page: &mut PageBytes, word: u32) {
+    let (words, _) = page.as_chunks_mut::<4>();
+    words.fill(word.to_ne_bytes());
+}

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The PAM below tmem: finds a form and a place for each page.
+//!
+//! ```text
+//! page --same word throughout?--> the handle itself
+//!      --LZO1X--> zbud
+//! ```
+//!
+//! Order for a put: room first (a frame is allocated, or old pages leave), then the codec's
+//! workspace, then the copy. So nothing allocates or evicts while a workspace is held, and a page
+//! that has nowhere to go is not compressed at all.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use crate::{
+    codec::{
+        self,
+        Codec, //
+    },
+    policy::{
+        self,
+        Policy, //
+    },
+    tmem::{
+        BackRef,
+        Handle,
+        Kind,
+        PageBytes,
+        Pam, //
+    },
+    zbud::{
+        self,
+        Bud,
+        Reservation,
+        Zbud, //
+    },
+};
+
+/// A hole shorter than this, in bytes, is not worth compressing a page for.
+///
+/// One in ten pages of programs compresses to less than about 1.2 KiB, of text to less than 1.5;
+/// of the memory of processes, one in ten to less than half a KiB.
+const MIN_HOLE: usize = 1024;
+
+/// What a handle says.
+enum Form {
+    /// The page repeats this word.
+    Same(u32),
+    /// The page is a stream in zbud.
+    Bud(Bud),
+}
+
+impl Form {
+    fn handle(self) -> Handle {
+        Handle(match self {
+            Form::Same(word) => u64::from(word) << 1 | 1,
+            Form::Bud(bud) => u64::from(bud.to_raw()) << 1,
+        })
+    }
+
+    fn of(handle: Handle) -> Self {
+        // CAST: Only the lower half of what is shifted out was ever set.
+        let value = (handle.0 >> 1) as u32;
+        if handle.0 & 1 == 1 {
+            Form::Same(value)
+        } else {
+            Form::Bud(Bud::from_raw(value))
+        }
+    }
+}
+
+/// Counts since boot, unless said otherwise.
+#[derive(Default)]
+pub(crate) struct Stats {
+    /// Pages that repeat a word, now.
+    pub(crate) same_filled: Count,
+    /// Pages refused because they did not shrink enough.
+    pub(crate) poor: Count,
+    /// Pages refused because there was no room.
+    pub(crate) full: Count,
+    /// Pages that could not be read back.
+    pub(crate) corrupt: Count,
+}
+
+/// A number that goes up and down.
+pub(crate) struct Count(Atomic<u64>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Count {
+    /// The number now.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds to it.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    fn sub(&self, less: u64) {
+        self.0.fetch_sub(less, Relaxed);
+    }
+}
+
+/// Asks the index to let go of a page; see [`Tmem::forget`](crate::tmem::Tmem::forget).
+type Forget = fn(BackRef, Handle) -> bool;
+
+/// Pages the size of the system's page cache, to compare zcache's share with.
+type FilePages = fn() -> usize;
+
+/// The PAM.
+#[pin_data]
+pub(crate) struct Store {
+    codec: Codec,
+    #[pin]
+    zbud: Zbud,
+    policy: Policy,
+    stats: Stats,
+    forget: Forget,
+    file_pages: FilePages,
+}
+
+impl Store {
+    /// An empty store. Allocates the codec's workspaces; may sleep.
+    pub(crate) fn new(
+        policy: Policy,
+        forget: Forget,
+        file_pages: FilePages,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            codec: Codec::new()?,
+            zbud <- Zbud::new(policy.limit()),
+            policy,
+            stats: Stats::default(),
+            forget,
+            file_pages,
+        })
+    }
+
+    /// The allocator of ephemeral pages, for its counters.
+    pub(crate) fn zbud(&self) -> &Zbud {
+        &self.zbud
+    }
+
+    /// The counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Memory besides the frames, in bytes.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.zbud.metadata_bytes() + self.codec.bytes()
+    }
+
+    /// The most frames that are ever allowed.
+    pub(crate) fn limit(&self) -> usize {
+        self.policy.limit()
+    }
+
+    /// Frames that are allowed now.
+    pub(crate) fn allowed(&self) -> usize {
+        self.policy.allowed((self.file_pages)())
+    }
+
+    /// Frames that should go when memory is short. No side effects; does not sleep.
+    pub(crate) fn surplus(&self) -> usize {
+        self.policy.surplus(self.zbud.frames(), (self.file_pages)())
+    }
+
+    /// Evicts until `frames` are free and returns how many are. Does not sleep or allocate.
+    pub(crate) fn shrink(&self, frames: usize) -> usize {
+        self.zbud.drop_spares();
+        self.zbud
+            .shrink(frames, |back, bud| self.forget(back, bud))
+            .frames
+    }
+
+    /// Pages without a frame that may be here: a few, against the pages with one.
+    ///
+    /// In a Debian root one page in 250 repeats a word.
+    fn same_filled_limit(&self) -> u64 {
+        // CAST: A `usize` fits 64 bits.
+        (self.policy.limit() / 16) as u64
+    }
+
+    fn forget(&self, back: BackRef, bud: Bud) -> bool {
+        (self.forget)(back, Form::Bud(bud).handle())
+    }
+
+    /// A frame for a page of any size, if it may have one.
+    fn room(&self) -> Option<Reservation<'_>> {
+        self.zbud.set_limit(self.allowed());
+        match self.zbud.reserve(policy::put_flags()) {
+            Ok(reservation) => Some(reservation),
+            Err(_) if self.policy.replaces() => {
+                self.zbud.reserve_oldest(|back, bud| self.forget(back, bud))
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn create_bud(&self, page: &PageBytes, back: BackRef) -> Result<Bud> {
+        let reservation = self.room();
+        let limit = match reservation {
+            Some(_) => zbud::MAX_BUD,
+            None => self.zbud.room(),
+        };
+        if limit < MIN_HOLE {
+            self.stats.full.add(1);
+            return Err(ENOSPC);
+        }
+        let created = self
+            .codec
+            .compress(page, limit, |stream| match reservation {
+                Some(reservation) => reservation.create(stream, back),
+                None => self.zbud.create(stream, back),
+            });
+        match created {
+            Some(Ok(bud)) => Ok(bud),
+            // Too long for a frame of its own, or for any hole.
+            None if limit == zbud::MAX_BUD => {
+                self.stats.poor.add(1);
+                Err(E2BIG)
+            }
+            // Another put was faster.
+            _ => {
+                self.stats.full.add(1);
+                Err(ENOSPC)
+            }
+        }
+    }
+}
+
+impl Pam for Store {
+    fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
+        if let Some(word) = codec::same_filled(page) {
+            // They take no frame, but nothing evicts them, and their index entries keep inodes.
+            if kind == Kind::Ephemeral && self.stats.same_filled.get() >= self.same_filled_limit() {
+                self.stats.full.add(1);
+                return Err(ENOSPC);
+            }
+            self.stats.same_filled.add(1);
+            return Ok(Form::Same(word).handle());
+        }
+        match kind {
+            Kind::Ephemeral => self
+                .create_bud(page, back)
+                .map(|bud| Form::Bud(bud).handle()),
+            // zbud evicts, and a persistent page must stay.
+            Kind::Persistent => Err(EOPNOTSUPP),
+        }
+    }
+
+    fn get_ref(&self, _kind: Kind, handle: Handle) -> Result {
+        match Form::of(handle) {
+            Form::Same(_) => {
+                // A copy of the handle is a copy of the page.
+                self.stats.same_filled.add(1);
+                Ok(())
+            }
+            Form::Bud(bud) => self.zbud.get_ref(bud),
+        }
+    }
+
+    fn get_data(&self, _kind: Kind, handle: Handle, page: &mut PageBytes) -> Result {
+        match Form::of(handle) {
+            Form::Same(word) => {
+                codec::fill(page, word);
+                Ok(())
+            }
+            Form::Bud(bud) => self
+                .zbud
+                .with_data(bud, |stream| codec::decompress(stream, page))
+                .flatten()
+                .inspect_err(|_| self.stats.corrupt.add(1)),
+        }
+    }
+
+    fn free(&self, _kind: Kind, handle: Handle) {
+        match Form::of(handle) {
+            Form::Same(_) => self.stats.same_filled.sub(1),
+            Form::Bud(bud) => self.zbud.free(bud),
+        }
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache_store)]
+mod tests {
+    use super::*;
+    use crate::tmem::PoolId;
+    use kernel::page::PAGE_SIZE;
+
+    const BACK: BackRef = BackRef {
+        pool: PoolId(1),
+        hash: 2,
+        index: 3,
+    };
+
+    fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
+        KBox::try_pin_init(
+            Store::new(Policy::new(frames * 100, 1), |_, _| true, || usize::MAX),
+            GFP_KERNEL,
+        )
+    }
+
+    fn page(make: impl Fn(usize) -> u8) -> Result<KBox<PageBytes>> {
+        let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
+        for (place, byte) in page.iter_mut().enumerate() {
+            *byte = make(place);
+        }
+        Ok(page)
+    }
+
+    /// Bytes that LZO cannot shrink.
+    fn noise(seed: u32) -> Result<KBox<PageBytes>> {
+        let mut state = seed;
+        let mut page = page(|_| 0)?;
+        for byte in page.iter_mut() {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // CAST: The upper byte, which is the random one.
+            *byte = (state >> 24) as u8;
+        }
+        Ok(page)
+    }
+
+    /// Bytes of which `random` are noise.
+    fn mixed(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
+        let mut page = noise(seed)?;
+        page.get_mut(random..).ok_or(EINVAL)?.fill(b'a');
+        Ok(page)
+    }
+
+    #[test]
+    fn pages_come_back_as_they_were() -> Result {
+        let store = new_store(100)?;
+        let mut out = page(|_| 0xff)?;
+        for random in [1, 100, 1000, 2000, 3000] {
+            let data = mixed(7, random)?;
+            let handle = store.create(Kind::Ephemeral, &data, BACK)?;
+            store.get_data(Kind::Ephemeral, handle, &mut out)?;
+            assert!(*out == *data);
+            store.free(Kind::Ephemeral, handle);
+        }
+        assert_eq!(store.zbud().frames(), 0);
+        assert_eq!(store.stats().corrupt.get(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn repeated_words_take_no_frame() -> Result {
+        let store = new_store(1600)?;
+        let mut out = page(|_| 1)?;
+        for word in [0, 1, u32::MAX, 0x8000_0000, 0xdead_beef] {
+            let bytes = u32::to_ne_bytes(word);
+            let data = page(|place| bytes[place % 4])?;
+            let handle = store.create(Kind::Ephemeral, &data, BACK)?;
+            assert_eq!(store.zbud().frames(), 0);
+            store.get_ref(Kind::Ephemeral, handle)?;
+            assert_eq!(store.stats().same_filled.get(), 2);
+            store.free(Kind::Ephemeral, handle);
+            store.get_data(Kind::Ephemeral, handle, &mut out)?;
+            assert!(*out == *data);
+            store.free(Kind::Ephemeral, handle);
+            assert_eq!(store.stats().same_filled.get(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_byte_off_is_not_same_filled() -> Result {
+        for place in [0, 1, 3, 4, 2048, PAGE_SIZE - 4, PAGE_SIZE - 1] {
+            let data = page(|at| u8::from(at == place))?;
+            assert_eq!(codec::same_filled(&data), None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn repeated_words_are_bounded() -> Result {
+        let store = new_store(32)?;
+        let zeroes = page(|_| 0)?;
+        for _ in 0..2 {
+            store.create(Kind::Ephemeral, &zeroes, BACK)?;
+        }
+        let result = store.create(Kind::Ephemeral, &zeroes, BACK);
+        assert_eq!(result.err(), Some(ENOSPC));
+        assert_eq!(store.stats().full.get(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn noise_is_refused_and_counted() -> Result {
+        let store = new_store(100)?;
+        let result = store.create(Kind::Ephemeral, &*noise(3)?, BACK);
+        assert_eq!(result.err(), Some(E2BIG));
+        assert_eq!(store.stats().poor.get(), 1);
+        assert_eq!(store.zbud().stats().curr_zpages, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn persistent_pages_are_refused() -> Result {
+        let store = new_store(100)?;
+        let result = store.create(Kind::Persistent, &*mixed(1, 500)?, BACK);
+        assert_eq!(result.err(), Some(EOPNOTSUPP));
+        Ok(())
+    }
+
+    #[test]
+    fn corrupt_streams_are_errors() -> Result {
+        let store = new_store(100)?;
+        let data = mixed(5, 900)?;
+        let mut out = page(|_| 0)?;
+        let mut wrong = 0;
+        // Streams that end early, one that makes two pages, one that is no stream at all.
+        let streams = store
+            .codec
+            .compress(&data, PAGE_SIZE, |stream| {
+                let mut streams = KVec::<KVec<u8>>::new();
+                for len in [1, 2, 100, stream.len() - 1] {
+                    let mut cut = KVec::new();
+                    cut.extend_from_slice(&stream[..len], GFP_KERNEL)?;
+                    streams.push(cut, GFP_KERNEL)?;
+                }
+                let mut longer = KVec::new();
+                longer.extend_from_slice(stream, GFP_KERNEL)?;
+                longer.extend_from_slice(stream, GFP_KERNEL)?;
+                streams.push(longer, GFP_KERNEL)?;
+                Ok::<_, Error>(streams)
+            })
+            .ok_or(EINVAL)??;
+        for stream in streams.iter() {
+            let bud = store.zbud.create(stream, BACK);
+            let bud = match bud {
+                Ok(bud) => bud,
+                Err(_) => store
+                    .zbud
+                    .reserve(GFP_KERNEL)
+                    .map_err(|_| ENOMEM)?
+                    .create(stream, BACK)
+                    .map_err(|_| EINVAL)?,
+            };
+            let handle = Form::Bud(bud).handle();
+            let result = store.get_data(Kind::Ephemeral, handle, &mut out);
+            assert_eq!(result.err(), Some(EIO));
+            store.free(Kind::Ephemeral, handle);
+            wrong += 1;
+        }
+        assert_eq!(store.stats().corrupt.get(), wrong);
+        assert_eq!(store.zbud().frames(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn full_store_refuses_most_and_replaces_some() -> Result {
+        const FRAMES: usize = 16;
+        let store = new_store(FRAMES)?;
+        let mut stored = 0;
+        // Each of them takes more than half a frame.
+        for seed in 0..1000 {
+            if store
+                .create(Kind::Ephemeral, &*mixed(seed, 2500)?, BACK)
+                .is_ok()
+            {
+                stored += 1;
+            }
+            assert!(store.zbud().frames() <= FRAMES);
+        }
+        let stats = store.zbud().stats();
+        assert_eq!(stats.curr_zpages, FRAMES as u64);
+        assert!(stats.evicted_raw_pages > 0);
+        assert_eq!(stored, FRAMES as u64 + stats.evicted_zpages);
+        assert_eq!(store.stats().full.get(), 1000 - stored);
+        Ok(())
+    }
+
+    #[test]
+    fn shrink_gives_all_back() -> Result {
+        let store = new_store(64)?;
+        for seed in 0..64 {
+            store.create(Kind::Ephemeral, &*mixed(seed, 2500)?, BACK)?;
+        }
+        assert_eq!(store.surplus(), 0);
+        assert_eq!(store.shrink(10), 10);
+        assert_eq!(store.zbud().frames(), 54);
+        assert_eq!(store.shrink(usize::MAX), 54);
+        assert_eq!(store.zbud().frames(), 0);
+        Ok(())
+    }
+}

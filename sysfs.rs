@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/mm/zcache`: the state and the counters, for everybody to read.
+//!
+//! Each file and its unit is described in `Documentation/ABI/testing/sysfs-kernel-mm-zcache`.
+//! Names that zcache V2 had mean what they meant there.
+
+use core::fmt::{
+    self,
+    Write as _, //
+};
+
+use crate::{
+    kobject::{
+        Attribute,
+        Output, //
+    },
+    tmem::Kind,
+    Status,
+    System,
+    NOCLEANCACHE,
+    NOFRONTSWAP,
+    STATUS, //
+};
+
+/// The file that is always there.
+pub(crate) fn status() -> &'static [Attribute] {
+    static FILES: [Attribute; 1] = [Attribute::new(c"status", |out| {
+        show_status(
+            out,
+            STATUS.as_ref().copied().unwrap_or(Status::NotAsked),
+            NOCLEANCACHE.given(),
+            NOFRONTSWAP.given(),
+        )
+    })];
+    &FILES
+}
+
+fn show_status(
+    out: &mut Output<'_>,
+    status: Status,
+    nocleancache: bool,
+    nofrontswap: bool,
+) -> fmt::Result {
+    match status {
+        Status::NotAsked => {
+            return writeln!(out, "off: boot with the word \"zcache\" to turn it on");
+        }
+        Status::Failed(error) => {
+            return writeln!(out, "off: cannot start: error {}", error.to_errno());
+        }
+        Status::NoSource | Status::On => writeln!(out, "on")?,
+    }
+    match nocleancache {
+        true => writeln!(out, "cleancache: off: boot word nocleancache")?,
+        false => writeln!(out, "cleancache: on")?,
+    }
+    match nofrontswap {
+        true => writeln!(out, "frontswap: off: boot word nofrontswap"),
+        false => writeln!(out, "frontswap: off: not in this version"),
+    }
+}
+
+/// Declares one file for each number: its name, and where it comes from.
+macro_rules! numbers {
+    ($($name:literal: |$system:ident| $number:expr,)*) => {
+        [$(
+            Attribute::new($name, |out| match $crate::get() {
+                Some($system) => writeln!(out, "{}", $number),
+                None => Ok(()),
+            }),
+        )*]
+    };
+}
+
+/// Writes numbers in one line, with spaces between.
+fn write_list<T: fmt::Display>(out: &mut Output<'_>, numbers: &[T]) -> fmt::Result {
+    for (place, number) in numbers.iter().enumerate() {
+        let separator = if place == 0 { "" } else { " " };
+        write!(out, "{separator}{number}")?;
+    }
+    Ok(())
+}
+
+/// Writes how many buds of each size there were, then three sums and the mean, as V2 did.
+///
+/// `counts[n]` buds took `n` chunks. The sums are those that took up to a third, half and two
+/// thirds of a frame.
+fn write_distribution(out: &mut Output<'_>, counts: &[u64]) -> fmt::Result {
+    let last = counts.len().saturating_sub(1);
+    write_list(out, counts)?;
+    for part in [last / 3, last / 2, last * 2 / 3] {
+        let sum: u64 = counts.iter().take(part + 1).sum();
+        write!(out, " <={part}:{sum}")?;
+    }
+    let all: u64 = counts.iter().sum();
+    let chunks: u64 = counts.iter().zip(0u64..).map(|(count, n)| count * n).sum();
+    writeln!(out, ", mean:{}", chunks.checked_div(all).unwrap_or(0))
+}
+
+fn stored_pages(system: &System) -> u64 {
+    system.tmem.stats().pages.of(Kind::Ephemeral).now()
+}
+
+/// Pages that were stored; what another processor is counting right now may be missing.
+fn stored_pages_ever(system: &System) -> u64 {
+    let stats = system.tmem.stats();
+    let failed = stats.failed_puts.of(Kind::Ephemeral).get();
+    stats.puts.get().saturating_sub(failed)
+}
+
+/// The files that are there when zcache is on.
+pub(crate) fn files() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 40] = numbers! {
+        // What is here.
+        c"stored_pages": |s| stored_pages(s),
+        c"stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Ephemeral).max(),
+        c"same_filled_pages": |s| s.store().stats().same_filled.get(),
+        c"frames": |s| s.store().zbud().frames(),
+        c"limit_frames": |s| s.store().limit(),
+        c"allowed_frames": |s| s.store().allowed(),
+        c"metadata_bytes": |s| s.tmem.metadata_bytes() + s.store().metadata_bytes() as u64,
+        c"curr_pool_count": |s| s.tmem.stats().pools.now(),
+        c"curr_obj_count": |s| s.tmem.stats().objects.now(),
+        c"curr_obj_count_max": |s| s.tmem.stats().objects.max(),
+        c"curr_objnode_count": |s| s.tmem.stats().chunks.now(),
+        c"curr_objnode_count_max": |s| s.tmem.stats().chunks.max(),
+        c"zbud_curr_raw_pages": |s| s.store().zbud().stats().curr_raw_pages,
+        c"zbud_curr_zpages": |s| s.store().zbud().stats().curr_zpages,
+        c"zbud_curr_zbytes": |s| s.store().zbud().stats().curr_zbytes,
+        c"zbud_buddied_count": |s| s.store().zbud().stats().buddied_count,
+        c"zbpg_unused_list_count": |s| s.store().zbud().stats().unused_list_count,
+        // What was done.
+        c"eph_puts": |s| stored_pages_ever(s),
+        c"eph_gets": |s| s.tmem.stats().gets.get() + s.stats.missed.get(),
+        c"eph_hits": |s| s.tmem.stats().hits.get(),
+        c"flush_total": |s| s.tmem.stats().flush_total.get(),
+        c"flush_found": |s| s.tmem.stats().flush_found.get(),
+        c"flush_range_total": |s| s.tmem.stats().flrange_total.get(),
+        c"flush_range_pages": |s| s.tmem.stats().flrange_pages.get(),
+        c"flobj_total": |s| s.tmem.stats().flobj_total.get(),
+        c"flobj_found": |s| s.tmem.stats().flobj_found.get(),
+        c"zbud_cumul_zpages": |s| s.store().zbud().stats().cumul_zpages,
+        c"zbud_cumul_zbytes": |s| s.store().zbud().stats().cumul_zbytes,
+        c"evicted_raw_pages": |s| s.store().zbud().stats().evicted_raw_pages,
+        c"evicted_unbuddied_pages": |s| s.store().zbud().stats().evicted_unbuddied_pages,
+        c"evicted_buddied_pages": |s| s.store().zbud().stats().evicted_buddied_pages,
+        c"inode_death_pages": |s| s.stats.inode_death.get(),
+        // What failed.
+        c"failed_eph_puts": |s| s.tmem.stats().failed_puts.of(Kind::Ephemeral).get(),
+        c"failed_pers_puts": |s| s.tmem.stats().failed_puts.of(Kind::Persistent).get(),
+        c"compress_poor": |s| s.store().stats().poor.get(),
+        c"refused_full": |s| s.store().stats().full.get(),
+        c"put_to_flush": |s| s.stats.put_to_flush.get(),
+        c"failed_get_free_pages": |s| s.store().zbud().stats().failed_get_free_pages,
+        c"failed_alloc": |s| s.store().zbud().stats().failed_alloc,
+        c"corrupt_pages": |s| s.store().stats().corrupt.get(),
+    };
+    &NUMBERS
+}
+
+/// The files with more than one number.
+pub(crate) fn lists() -> &'static [Attribute] {
+    static LISTS: [Attribute; 2] = [
+        Attribute::new(c"zbud_unbuddied_list_counts", |out| match crate::get() {
+            Some(system) => {
+                write_list(out, &system.store().zbud().unbuddied_list_counts())?;
+                writeln!(out)
+            }
+            None => Ok(()),
+        }),
+        Attribute::new(c"zbud_cumul_chunk_counts", |out| match crate::get() {
+            Some(system) => write_distribution(out, &system.store().zbud().cumul_chunk_counts()),
+            None => Ok(()),
+        }),
+    ];
+    &LISTS
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache_sysfs)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+
+    /// Does `write` make exactly `expected`?
+    fn shows(expected: &str, write: impl FnOnce(&mut Output<'_>) -> fmt::Result) -> bool {
+        let mut buffer = [0; 256];
+        let mut out = Output::new(&mut buffer);
+        let result = write(&mut out);
+        let len = out.len();
+        result.is_ok() && buffer.get(..len) == Some(expected.as_bytes())
+    }
+
+    #[test]
+    fn status_says_what_and_why() {
+        for (status, nocleancache, nofrontswap, text) in [
+            (
+                Status::NotAsked,
+                true,
+                true,
+                "off: boot with the word \"zcache\" to turn it on\n",
+            ),
+            (
+                Status::Failed(ENOMEM),
+                false,
+                false,
+                "off: cannot start: error -12\n",
+            ),
+            (
+                Status::On,
+                false,
+                true,
+                "on\ncleancache: on\nfrontswap: off: boot word nofrontswap\n",
+            ),
+            (
+                Status::NoSource,
+                true,
+                false,
+                "on\ncleancache: off: boot word nocleancache\n\
+                 frontswap: off: not in this version\n",
+            ),
+        ] {
+            assert!(shows(text, |out| show_status(
+                out,
+                status,
+                nocleancache,
+                nofrontswap
+            )));
+        }
+    }
+
+    #[test]
+    fn lists_end_without_a_space() {
+        assert!(shows("", |out| write_list::<u32>(out, &[])));
+        assert!(shows("7", |out| write_list(out, &[7])));
+        assert!(shows("7 0 18446744073709551615", |out| write_list(
+            out,
+            &[7, 0, u64::MAX]
+        )));
+    }
+
+    #[test]
+    fn distribution_sums_thirds_and_halves() {
+        assert!(shows("0 1 2 0 0 0 4 <=2:3 <=3:3 <=4:3, mean:4\n", |out| {
+            write_distribution(out, &[0, 1, 2, 0, 0, 0, 4])
+        }));
+        assert!(shows("0 0 0 0 <=1:0 <=1:0 <=2:0, mean:0\n", |out| {
+            write_distribution(out, &[0, 0, 0, 0])
+        }));
+        assert!(shows(" <=0:0 <=0:0 <=0:0, mean:0\n", |out| {
+            write_distribution(out, &[])
+        }));
+    }
+
+    #[test]
+    fn output_is_cut_at_the_end_of_the_page() {
+        let mut buffer = [0; 4];
+        let mut out = Output::new(&mut buffer);
+        assert!(write!(out, "12").is_ok());
+        assert!(write!(out, "345").is_err());
+        assert_eq!(out.len(), 4);
+        assert!(write!(out, "6").is_err());
+        assert_eq!(out.len(), 4);
+        assert_eq!(buffer, *b"1234");
+    }
+}
