@@ -32,7 +32,7 @@ fn parse_memory(text: &str) -> Result<Memory> {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
             .with_context(|| format!("no {name} in meminfo"))?;
         let number = line.trim().trim_end_matches(" kB");
-        Ok(number.parse::<u64>().context("meminfo")?)
+        number.parse::<u64>().context("meminfo")
     };
     let cached = kib("Cached")? + kib("Buffers")?;
     Ok(Memory {

@@ -4,6 +4,7 @@
 //! cache, one after the other.
 
 use anyhow::{bail, Context, Result};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom};
@@ -32,7 +33,7 @@ pub struct Latency {
 pub fn measure(device: &Path, reads: usize) -> Result<Latency> {
     let mut file = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_DIRECT)
+        .custom_flags(OFlags::DIRECT.bits() as i32)
         .open(device)
         .with_context(|| format!("{}", device.display()))?;
     let blocks = file.seek(SeekFrom::End(0))? / BLOCK as u64;
