@@ -2,10 +2,10 @@
 
 //! The LZO1X decompressor: two lanes.
 //!
-//! [`fast`] is where nearly all the time is spent. It copies in whole words and so writes past
-//! the end of what it copies; it takes an instruction only if all of its loads and stores are
-//! inside the slices, and stops in front of the first one for which it cannot tell. [`careful`]
-//! goes on from there, to the byte, and is the only one that knows errors. It alone would do.
+//! [`Decoder::fast`] is where nearly all the time is spent. It copies whole words, and so writes
+//! past the end of what it copies: it needs room behind every instruction, and stops in front of
+//! the first one that lacks it, that is rare, or that is wrong. [`Decoder::careful`] executes
+//! that one instruction to the byte, or names the error. The careful lane alone would do.
 
 use super::{
     load8,
@@ -31,49 +31,258 @@ pub fn decompress(src: &[u8], dst: &mut [u8]) -> Result<usize, Error> {
     if src.len() < END.len() {
         return Err(Error::InputOverrun);
     }
-    let stream = match src {
-        [VERSION_MARK, 0, stream @ ..] if src.len() >= 5 => stream,
+    let input = match src {
+        [VERSION_MARK, 0, stream @ ..] if stream.len() >= 3 => stream,
         [VERSION_MARK, _, _, _, _, ..] => return Err(Error::UnsupportedVersion),
         _ => src,
     };
-
-    let mut at = Position {
-        ip: 0,
-        op: 0,
+    let mut decoder = Decoder {
+        input,
+        room: dst.len(),
+        dst,
         state: 0,
     };
-    if let Some(&first @ 18..) = stream.first() {
-        let run = usize::from(first) - 17;
-        at.ip = 1;
-        copy_literals(stream, dst, &mut at, run)?;
-        at.state = run.min(RUN);
+    if let Some((&first @ 18.., rest)) = input.split_first() {
+        let run = usize::from(first - 17);
+        decoder.input = rest;
+        decoder.literals(run)?;
+        decoder.state = run.min(RUN);
     }
     loop {
-        fast(stream, dst, &mut at);
-        if let Some(len) = careful(stream, dst, &mut at)? {
+        decoder.fast();
+        if let Some(len) = decoder.careful()? {
             return Ok(len);
         }
     }
 }
 
-/// Where a lane stands, between two instructions.
-struct Position {
-    /// Bytes of the stream that were read.
-    ip: usize,
-    /// Bytes of the data that were written.
-    op: usize,
-    /// Literals that the last instruction copied, [`RUN`] for all above 3.
+/// [`Decoder::state`] after a literal run.
+const RUN: usize = 4;
+
+/// Where decoding stands, between two instructions.
+struct Decoder<'a> {
+    /// The stream from the next instruction on.
+    input: &'a [u8],
+    dst: &'a mut [u8],
+    /// How many bytes at the end of `dst` are not written yet.
+    room: usize,
+    /// How many literals the last instruction copied, [`RUN`] for all above 3.
     state: usize,
 }
 
-/// [`Position::state`] after a literal run.
-const RUN: usize = 4;
+impl Decoder<'_> {
+    /// Executes instructions while there is room around them.
+    #[inline(never)]
+    fn fast(&mut self) {
+        let Decoder {
+            mut input,
+            mut room,
+            mut state,
+            ..
+        } = *self;
+        let dst = &mut *self.dst;
 
-/// How a match with a distance below 8 goes on: see [`fast`].
+        // The longest instruction, but for those of a long length, has 6 bytes with its literals.
+        while let Some(&head) = input.first_chunk::<8>() {
+            let Some(op) = dst.len().checked_sub(room) else {
+                break;
+            };
+            let mut word = u64::from_le_bytes(head);
+            let t = (word & 0xff) as usize;
+            let (len, distance, next, literals, after);
+            if t >= 64 {
+                len = (t >> 5) + 1;
+                distance = 1 + ((t >> 2) & 7) + ((word >> 5) & 0x7f8) as usize;
+                next = t & 3;
+                literals = (word >> 16) as u32;
+                after = &input[2..];
+            } else if t >= 32 {
+                let mut short = t & 31;
+                if short == 0 {
+                    let Some((extra, rest)) = input.get(1..).and_then(long_len) else {
+                        break;
+                    };
+                    let Some(&head) = rest.first_chunk::<8>() else {
+                        break;
+                    };
+                    // As if the last byte of the length were the instruction.
+                    word = u64::from_le_bytes(head) << 8;
+                    after = &rest[2..];
+                    short = 31 + extra;
+                } else {
+                    after = &input[3..];
+                }
+                len = 2 + short;
+                distance = 1 + ((word >> 10) & 0x3fff) as usize;
+                next = ((word >> 8) & 3) as usize;
+                literals = (word >> 24) as u32;
+            } else if t < 16 && state == 0 {
+                let Some((rest, left)) = dst.get_mut(op..).and_then(|free| run(input, t, free))
+                else {
+                    break;
+                };
+                input = rest;
+                room = left;
+                state = RUN;
+                continue;
+            } else {
+                break;
+            }
+
+            if copy(dst, op, len, distance, literals).is_none() {
+                break;
+            }
+            let (Some(rest), Some(left)) = (after.get(next..), room.checked_sub(len + next)) else {
+                break;
+            };
+            input = rest;
+            room = left;
+            state = next;
+        }
+        self.input = input;
+        self.room = room;
+        self.state = state;
+    }
+
+    /// Executes one instruction, or finds what is wrong with it.
+    ///
+    /// Returns the length of the data if it was the last one.
+    #[inline(never)]
+    fn careful(&mut self) -> Result<Option<usize>, Error> {
+        let t = self.byte()?;
+        let (len, distance, next);
+        if t >= 64 {
+            len = (t >> 5) + 1;
+            distance = 1 + ((self.byte()? << 3) | ((t >> 2) & 7));
+            next = t & 3;
+        } else if t >= 16 {
+            let (mask, base) = if t >= 32 {
+                (31, 1)
+            } else {
+                (7, M3_MAX_DISTANCE + ((t & 8) << 11))
+            };
+            len = self.field(t & mask, mask)?.saturating_add(2);
+            let low = self.byte()?;
+            distance = base + ((self.byte()? << 6) | (low >> 2));
+            next = low & 3;
+            if t < 32 && distance == M3_MAX_DISTANCE {
+                return if len != 3 {
+                    Err(Error::BadEndMark)
+                } else if !self.input.is_empty() {
+                    Err(Error::InputNotConsumed)
+                } else {
+                    Ok(Some(self.op()))
+                };
+            }
+        } else if self.state == 0 {
+            let run = self.field(t, 15)?.saturating_add(3);
+            self.literals(run)?;
+            self.state = RUN;
+            return Ok(None);
+        } else if self.state < RUN {
+            len = 2;
+            distance = 1 + ((self.byte()? << 2) | (t >> 2));
+            next = t & 3;
+        } else {
+            len = 3;
+            distance = 1 + M2_MAX_DISTANCE + ((self.byte()? << 2) | (t >> 2));
+            next = t & 3;
+        }
+
+        self.matched(len, distance)?;
+        self.literals(next)?;
+        self.state = next;
+        Ok(None)
+    }
+
+    /// How many bytes of `dst` are written.
+    fn op(&self) -> usize {
+        self.dst.len().saturating_sub(self.room)
+    }
+
+    /// Takes a byte from the stream.
+    // Inlined, so that the range of the result is known where it is added to.
+    #[inline(always)]
+    fn byte(&mut self) -> Result<usize, Error> {
+        let (&first, rest) = self.input.split_first().ok_or(Error::InputOverrun)?;
+        self.input = rest;
+        Ok(first.into())
+    }
+
+    /// Completes a length of which the instruction holds `short`, and `max` if that is not 0.
+    fn field(&mut self, short: usize, max: usize) -> Result<usize, Error> {
+        if short != 0 {
+            return Ok(short);
+        }
+        let (extra, rest) = long_len(self.input).ok_or(Error::InputOverrun)?;
+        self.input = rest;
+        Ok(max.saturating_add(extra))
+    }
+
+    /// Copies `len` bytes from the stream.
+    fn literals(&mut self, len: usize) -> Result<(), Error> {
+        let (from, rest) = self
+            .input
+            .split_at_checked(len)
+            .ok_or(Error::InputOverrun)?;
+        let op = self.op();
+        let to = self.dst.get_mut(op..).and_then(|free| free.get_mut(..len));
+        to.ok_or(Error::OutputOverrun)?.copy_from_slice(from);
+        self.input = rest;
+        self.room = self.room.saturating_sub(len);
+        Ok(())
+    }
+
+    /// Copies `len` bytes that were written `distance` before; they may overlap the new ones.
+    fn matched(&mut self, len: usize, distance: usize) -> Result<(), Error> {
+        let from = self.op().checked_sub(distance);
+        let from = from.ok_or(Error::LookbehindOverrun)?;
+        self.room = self.room.checked_sub(len).ok_or(Error::OutputOverrun)?;
+
+        // What was written is as good a source as what was there: the next copy may be longer.
+        let window = self.dst.get_mut(from..).unwrap_or_default();
+        let (mut source, mut left) = (distance, len);
+        while left > 0 {
+            let count = left.min(source);
+            let (old, new) = window.split_at_mut_checked(source).unwrap_or_default();
+            let new = new.get_mut(..count).ok_or(Error::OutputOverrun)?;
+            new.copy_from_slice(old.get(..count).unwrap_or_default());
+            source = source.saturating_add(count);
+            left -= count;
+        }
+        Ok(())
+    }
+}
+
+/// Executes a literal run: `input` starts with the instruction, of which `short` is the length.
+///
+/// Returns what is left of the input, and how much of `free`. Bytes behind the run may change.
+#[inline(always)]
+fn run<'a>(input: &'a [u8], short: usize, free: &mut [u8]) -> Option<(&'a [u8], usize)> {
+    if let (1..14, Some(source), Some(target)) = (
+        short,
+        input.first_chunk::<17>(),
+        free.first_chunk_mut::<16>(),
+    ) {
+        // PANIC: `short + 3` is 16 at most, which both have.
+        target.copy_from_slice(&source[1..]);
+        return Some((&input[short + 4..], free.len() - (short + 3)));
+    }
+    let input = input.get(1..)?;
+    let (len, input) = match short {
+        0 => long_len(input).map(|(extra, rest)| (18 + extra, rest))?,
+        _ => (3 + short, input),
+    };
+    let (source, rest) = input.split_at_checked(len)?;
+    free.get_mut(..len)?.copy_from_slice(source);
+    Some((rest, free.len() - len))
+}
+
+/// How a match with a distance below 8 begins and goes on: see [`copy`].
 ///
 /// The factor that repeats a word of so many bytes up to 8, and the smallest multiple of the
 /// distance that is 8 or more.
-const REPEAT: [(u64, usize); 8] = [
+const REPEAT: [(u64, u8); 8] = [
     (0, 8),
     (0x0101_0101_0101_0101, 8),
     (0x0001_0001_0001_0001, 8),
@@ -84,224 +293,50 @@ const REPEAT: [(u64, usize); 8] = [
     (0x0100_0000_0000_0001, 14),
 ];
 
-/// Executes instructions as long as there is room around them.
-fn fast(src: &[u8], dst: &mut [u8], at: &mut Position) {
-    let mut input = src.get(at.ip..).unwrap_or(&[]);
-    let mut room = dst.len() - at.op;
-    let mut state = at.state;
-
-    // The longest instruction with its literals has 6 bytes, but for those of a long length.
-    while let Some(&head) = input.first_chunk::<8>() {
-        let Some(op) = dst.len().checked_sub(room) else {
-            break;
-        };
-        let word = u64::from_le_bytes(head);
-        let t = (word & 0xff) as usize;
-        let (len, distance, next, literals, size);
-        let mut tail = input;
-        if t >= 64 {
-            len = (t >> 5) + 1;
-            distance = 1 + ((t >> 2) & 7) + ((word >> 8 & 0xff) << 3) as usize;
-            next = t & 3;
-            literals = (word >> 16) as u32;
-            size = 2;
-        } else if t >= 32 {
-            let mut word = word;
-            let mut short = t & 31;
-            if short == 0 {
-                let Some((extra, last)) = long_len(input, 1) else {
-                    break;
-                };
-                tail = &input[last..];
-                let Some(&head) = tail.first_chunk::<8>() else {
-                    break;
-                };
-                short = 31 + extra;
-                word = u64::from_le_bytes(head);
-            }
-            len = 2 + short;
-            distance = 1 + (word >> 10 & 0x3fff) as usize;
-            next = (word >> 8 & 3) as usize;
-            literals = (word >> 24) as u32;
-            size = 3;
-        } else if t < 16 && state == 0 {
-            let rest = &mut dst[op..];
-            if let (1..14, Some(source), Some(target)) =
-                (t, input.first_chunk::<17>(), rest.first_chunk_mut::<16>())
-            {
-                target.copy_from_slice(&source[1..]);
-                input = &input[t + 4..];
-                room -= t + 3;
-            } else {
-                let (mut run, mut from) = (t, 1);
-                if run == 0 {
-                    let Some((extra, last)) = long_len(input, 1) else {
-                        break;
-                    };
-                    run = 15 + extra;
-                    from = last + 1;
-                }
-                run += 3;
-                let (Some(source), Some(target)) =
-                    (input.get(from..from + run), rest.get_mut(..run))
-                else {
-                    break;
-                };
-                target.copy_from_slice(source);
-                input = &input[from + run..];
-                room -= run;
-            }
-            state = RUN;
-            continue;
-        } else {
-            break;
-        }
-
-        if len <= 16 && distance >= 16 {
-            let (done, rest) = dst.split_at_mut(op);
-            let (Some(from), Some(target)) =
-                (op.checked_sub(distance), rest.first_chunk_mut::<20>())
-            else {
-                break;
-            };
-            let Some(source) = done[from..].first_chunk::<16>() else {
-                break;
-            };
-            target[..16].copy_from_slice(source);
-            target[len..len + 4].copy_from_slice(&literals.to_le_bytes());
-        } else {
-            let stop = op + len;
-            if repeat(dst, op, stop, distance).is_none() {
-                break;
-            }
-            let Some(target) = slot(dst, stop) else { break };
-            *target = literals.to_le_bytes();
-        }
-        input = &tail[size + next..];
-        room -= len + next;
-        state = next;
-    }
-    *at = Position {
-        ip: src.len() - input.len(),
-        op: dst.len() - room,
-        state,
-    };
-}
-
+/// Copies a match of `len` bytes to `op`, and behind it the bytes of `literals`.
+///
+/// Up to 15 more bytes of `dst` change. Without room for them nothing at `op` or behind it is
+/// defined, and the result is `None`.
 #[inline(always)]
-fn repeat(dst: &mut [u8], op: usize, stop: usize, distance: usize) -> Option<()> {
-    let mut from = op.checked_sub(distance)?;
-    let mut to = op;
-    if distance < 8 {
-        let (factor, multiple) = REPEAT[distance];
-        let word = load8(dst, from)?;
-        let mask = (1 << (8 * distance)) - 1;
-        *slot(dst, to)? = (word & mask).wrapping_mul(factor).to_le_bytes();
-        to += 8;
-        from = to - multiple;
+fn copy(dst: &mut [u8], op: usize, len: usize, distance: usize, literals: u32) -> Option<()> {
+    // From the first byte to copy on. Its position `step` is where to copy to.
+    let mut window = dst.get_mut(op.checked_sub(distance)?..)?;
+    let mut step = distance;
+    let mut left = len;
+    if step < 8 {
+        let (factor, multiple) = REPEAT[step];
+        let word = load8(window, 0)? & !(u64::MAX << (8 * step));
+        *slot(window, step)? = word.wrapping_mul(factor).to_le_bytes();
+        if left <= 8 {
+            *slot(window, step + left)? = literals.to_le_bytes();
+            return Some(());
+        }
+        left -= 8;
+        window = window.get_mut((8 + step).checked_sub(usize::from(multiple))?..)?;
+        step = usize::from(multiple);
     }
-    while to < stop {
-        *slot(dst, to)? = load8(dst, from)?.to_le_bytes();
-        from += 8;
-        to += 8;
+    // Two steps of 8 bytes, for the second one may read what the first one wrote.
+    while left > 16 {
+        let both = window.get_mut(..step + 16)?;
+        both.copy_within(..8, step);
+        both.copy_within(8..16, step + 8);
+        window = &mut window[16..];
+        left -= 16;
     }
+    let both = window.get_mut(..step + 20)?;
+    both.copy_within(..8, step);
+    both.copy_within(8..16, step + 8);
+    both[step + left..step + left + 4].copy_from_slice(&literals.to_le_bytes());
     Some(())
 }
 
-/// Reads a length that goes on at `ip`: what it adds to the field's, and its last byte's place.
-#[inline(always)]
-fn long_len(src: &[u8], mut ip: usize) -> Option<(usize, usize)> {
-    let mut len = 0usize;
-    loop {
-        match *src.get(ip)? {
-            0 => len += 255,
-            last => return Some((len + usize::from(last), ip)),
-        }
-        ip += 1;
-    }
-}
-
-/// Executes one instruction, or finds what is wrong with it.
+/// Reads a length that goes on at the start of `input`.
 ///
-/// Returns the length of the data if it was the last one.
-fn careful(src: &[u8], dst: &mut [u8], at: &mut Position) -> Result<Option<usize>, Error> {
-    let t = usize::from(byte(src, at)?);
-    let (len, distance, next);
-    if t >= 64 {
-        len = (t >> 5) + 1;
-        distance = 1 + ((t >> 2) & 7) + (usize::from(byte(src, at)?) << 3);
-        next = t & 3;
-    } else if t >= 16 {
-        let (mask, base) = if t >= 32 {
-            (31, 1)
-        } else {
-            (7, M3_MAX_DISTANCE + ((t & 8) << 11))
-        };
-        len = 2 + field(src, at, t & mask, mask)?;
-        let low = usize::from(byte(src, at)?);
-        let high = usize::from(byte(src, at)?);
-        distance = base + (low >> 2) + (high << 6);
-        next = low & 3;
-        if distance == M3_MAX_DISTANCE && t < 32 {
-            return if len != 3 {
-                Err(Error::BadEndMark)
-            } else if at.ip != src.len() {
-                Err(Error::InputNotConsumed)
-            } else {
-                Ok(Some(at.op))
-            };
-        }
-    } else if at.state == 0 {
-        let run = 3 + field(src, at, t, 15)?;
-        copy_literals(src, dst, at, run)?;
-        at.state = RUN;
-        return Ok(None);
-    } else {
-        let far = at.state == RUN;
-        let high = usize::from(byte(src, at)?) << 2;
-        len = 2 + usize::from(far);
-        distance = 1 + (t >> 2) + high + if far { M2_MAX_DISTANCE } else { 0 };
-        next = t & 3;
-    }
-
-    if distance > at.op {
-        return Err(Error::LookbehindOverrun);
-    }
-    if len > dst.len() - at.op {
-        return Err(Error::OutputOverrun);
-    }
-    for i in at.op..at.op + len {
-        dst[i] = dst[i - distance];
-    }
-    at.op += len;
-    copy_literals(src, dst, at, next)?;
-    at.state = next;
-    Ok(None)
-}
-
-#[inline(always)]
-fn byte(src: &[u8], at: &mut Position) -> Result<u8, Error> {
-    let byte = *src.get(at.ip).ok_or(Error::InputOverrun)?;
-    at.ip += 1;
-    Ok(byte)
-}
-
-/// Completes a length of which the instruction holds `short`, and `max` if that is not 0.
-fn field(src: &[u8], at: &mut Position, short: usize, max: usize) -> Result<usize, Error> {
-    if short != 0 {
-        return Ok(short);
-    }
-    let (extra, last) = long_len(src, at.ip).ok_or(Error::InputOverrun)?;
-    at.ip = last + 1;
-    Ok(max + extra)
-}
-
-fn copy_literals(src: &[u8], dst: &mut [u8], at: &mut Position, len: usize) -> Result<(), Error> {
-    let from = src.get(at.ip..).and_then(|rest| rest.get(..len));
-    let to = dst.get_mut(at.op..).and_then(|rest| rest.get_mut(..len));
-    let from = from.ok_or(Error::InputOverrun)?;
-    to.ok_or(Error::OutputOverrun)?.copy_from_slice(from);
-    at.ip += len;
-    at.op += len;
-    Ok(())
+/// Returns what it adds to the length in the instruction, and the rest of the input.
+fn long_len(input: &[u8]) -> Option<(usize, &[u8])> {
+    let zeros = input.iter().position(|&byte| byte != 0)?;
+    let (&last, rest) = input.get(zeros..)?.split_first()?;
+    let len = zeros.saturating_mul(255).saturating_add(last.into());
+    // Nothing is that long, and the caller may add to it.
+    Some((len.min(usize::MAX >> 1), rest))
 }
