@@ -65,7 +65,7 @@ type Buckets = [SpinLock<Tree>; BUCKETS];
 /// The key of a chunk. Field order is sort order: chunks of one object are neighbours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    /// `oid.hash()`, in front so that [`super::Tmem::forget`] can search without the rest of the name.
+    /// `oid.hash()`, in front: [`super::Tmem::forget`] searches without the rest of the name.
     pub(super) hash: u32,
     oid: Oid,
     /// Index divided by [`SLOTS`].
