@@ -6,13 +6,13 @@
 . "$(dirname "$0")/lib.sh"
 
 guest() {
-	env -u ZCACHE_TMPDIR ZCACHE_TMPDIR="$TMP/shm" sh "$ROOT/scripts/guest" \
-		-k "$LINUX" -m 64M -o "$TMP/out" "$@"
+	sh "$ROOT/scripts/guest" -k "$LINUX" -m 64M -o "$TMP/out" "$@"
 }
 # On the same tmpfs as ever, but a folder that can be looked into.
 rmdir "$TMP"
 TMP=$(mktemp -d "${ZCACHE_TMPDIR:-/dev/shm}/zcache-test.XXXXXX")
 mkdir "$TMP/shm"
+export ZCACHE_TMPDIR="$TMP/shm"
 trap 'rm -rf "$TMP"' EXIT
 
 ends 0 guest -t 30 echo "it's a" 'quoted  word'
@@ -26,7 +26,8 @@ ends 125 guest -t 30 sh -c 'echo o >/proc/sysrq-trigger; sleep 20'
 says 'ended before its command did'
 
 # Ended from outside.
-guest -t 60 sleep 1000 >"$TMP/said" 2>&1 &
+sh "$ROOT/scripts/guest" -k "$LINUX" -m 64M -o "$TMP/out" -t 60 sleep 1000 \
+	>"$TMP/said" 2>&1 &
 runner=$!
 sleep 2
 kill -TERM "$runner"
@@ -35,7 +36,7 @@ sleep 1
 
 [ -z "$(ls "$TMP/shm")" ] || fail "left in its folder: $(ls "$TMP/shm")"
 for process in /proc/[0-9]*/cmdline; do
-	if tr '\0' ' ' <"$process" 2>/dev/null | grep -q "uml_dir=$TMP"; then
+	if { tr "\0" " " <"$process"; } 2>/dev/null | grep -q "uml_dir=$TMP"; then
 		fail "still running: $process"
 	fi
 done
