@@ -5,8 +5,6 @@
 use core::mem;
 
 use super::{
-    load4,
-    load8,
     Error,
     END,
     M2_MAX_DISTANCE,
@@ -17,9 +15,10 @@ use super::{
 /// The longest `src` that [`compress`] takes, in bytes: positions are 16 bits wide.
 pub const MAX_INPUT: usize = 1 << 16;
 
+/// One bit less than the kernel's: costs 0.3 % in size, and halves what a call drives from the cache.
 const DICT_BITS: u32 = 12;
 
-/// No match starts in the last bytes of the input, so that the loads need no care there.
+/// No match starts in the last bytes of the input, so that 16 bytes can be loaded at any start.
 const TAIL: usize = 15;
 
 /// The first match starts here at the earliest: only a run of 4 literals or more has an
@@ -161,6 +160,18 @@ fn matches<'a>(
     Ok(src.get(anchor..).unwrap_or_default())
 }
 
+/// Reads 4 bytes at `at`, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn load4(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Reads 8 bytes at `at`, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn load8(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
 /// How many bytes at `ip` equal those at `from`, which is less; the first 4 are known to.
 #[inline(always)]
 fn match_len(src: &[u8], ip: usize, from: usize) -> usize {
@@ -249,7 +260,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Writes `run` literals from the start of `pending`, and a match, if both are short.
+    /// Writes the first `run` of these 16 bytes as literals, and a match, if both are short.
     ///
     /// Most are. One look at the room then replaces one for each part. `None` if nothing was
     /// written, because something is long or because the room might not do.

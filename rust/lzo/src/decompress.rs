@@ -8,8 +8,6 @@
 //! that one instruction to the byte, or names the error. The careful lane alone would do.
 
 use super::{
-    load8,
-    slot,
     Error,
     END,
     M2_MAX_DISTANCE,
@@ -305,7 +303,7 @@ fn copy(dst: &mut [u8], op: usize, len: usize, distance: usize, literals: u32) -
     let mut left = len;
     if step < 8 {
         let (factor, multiple) = REPEAT[step];
-        let word = load8(window, 0)? & !(u64::MAX << (8 * step));
+        let word = u64::from_le_bytes(*window.first_chunk()?) & !(u64::MAX << (8 * step));
         *slot(window, step)? = word.wrapping_mul(factor).to_le_bytes();
         if left <= 8 {
             *slot(window, step + left)? = literals.to_le_bytes();
@@ -328,6 +326,12 @@ fn copy(dst: &mut [u8], op: usize, len: usize, distance: usize, literals: u32) -
     both.copy_within(8..16, step + 8);
     both[step + left..step + left + 4].copy_from_slice(&literals.to_le_bytes());
     Some(())
+}
+
+/// The `N` bytes at `at` for writing, or `None` if they are not all inside `bytes`.
+#[inline(always)]
+fn slot<const N: usize>(bytes: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+    bytes.get_mut(at..)?.first_chunk_mut()
 }
 
 /// Reads a length that goes on at the start of `input`.

@@ -100,21 +100,3 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
-
-/// Reads 4 bytes at `at`, or `None` if they are not all inside `bytes`.
-#[inline(always)]
-fn load4(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// Reads 8 bytes at `at`, or `None` if they are not all inside `bytes`.
-#[inline(always)]
-fn load8(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// The `N` bytes at `at` for writing, or `None` if they are not all inside `bytes`.
-#[inline(always)]
-fn slot<const N: usize>(bytes: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
-    bytes.get_mut(at..)?.first_chunk_mut()
-}

@@ -272,7 +272,7 @@ fn all_kinds() -> (Vec<u8>, Vec<u8>) {
     // 18 + 255 * 64 + 242 = 16580 literals, for the distances of M4.
     stream.extend([0; 64]);
     stream.push(242);
-    stream.extend((0..16580).map(|_| random.next() as u8));
+    stream.extend((0..16580).map(|_| random.word() as u8));
     stream.extend([0x0b, 0x20, 1, 2, 3]); // M1', 3 literals
     stream.extend([0x0d, 0x10, 4]); // M1, 1 literal
     stream.extend([0x0c, 0xff]); // M1, none
@@ -339,7 +339,7 @@ fn damaged_streams() {
             stream[at] = match random.below(3) {
                 0 => 0,
                 1 => stream[at] ^ (1 << random.below(8)),
-                _ => random.next() as u8,
+                _ => random.word() as u8,
             };
         }
         let _ = decode(&stream, data.len() + random.below(3) * 10);

@@ -19,14 +19,10 @@ use std::{
 const PAGE: usize = 4096;
 const ROOM: usize = lzo_rs::worst_case(PAGE);
 
-/// One compressed page, as every codec here left it.
-#[derive(Clone)]
-struct Packed(Vec<u8>);
-
 type Pages = Vec<[u8; PAGE]>;
 
 #[inline(never)]
-fn run_ours_compress(pages: &Pages, out: &mut [u8; ROOM], ws: &mut Workspace) -> usize {
+fn run_ours_compress(pages: &[[u8; PAGE]], out: &mut [u8; ROOM], ws: &mut Workspace) -> usize {
     let mut sum = 0;
     for page in pages {
         sum += lzo_rs::compress(black_box(page), out, ws).expect("room for the worst case");
@@ -35,7 +31,11 @@ fn run_ours_compress(pages: &Pages, out: &mut [u8; ROOM], ws: &mut Workspace) ->
 }
 
 #[inline(never)]
-fn run_kernel_compress(pages: &Pages, out: &mut [u8; ROOM], work: &mut [u64; 2048]) -> usize {
+fn run_kernel_compress(
+    pages: &[[u8; PAGE]],
+    out: &mut [u8; ROOM],
+    work: &mut [u64; kernel::WORK / 8],
+) -> usize {
     let mut sum = 0;
     for page in pages {
         sum += kernel::compress(black_box(page), out, work).expect("room for the worst case");
@@ -44,7 +44,11 @@ fn run_kernel_compress(pages: &Pages, out: &mut [u8; ROOM], work: &mut [u64; 204
 }
 
 #[inline(never)]
-fn run_kernel_compress_safe(pages: &Pages, out: &mut [u8; ROOM], work: &mut [u64; 2048]) -> usize {
+fn run_kernel_compress_safe(
+    pages: &[[u8; PAGE]],
+    out: &mut [u8; ROOM],
+    work: &mut [u64; kernel::WORK / 8],
+) -> usize {
     let mut sum = 0;
     for page in pages {
         sum += kernel::compress_safe(black_box(page), out, work).expect("room for the worst case");
@@ -53,40 +57,44 @@ fn run_kernel_compress_safe(pages: &Pages, out: &mut [u8; ROOM], work: &mut [u64
 }
 
 #[inline(never)]
-fn run_ours_decompress(packed: &[Packed], out: &mut [u8; PAGE]) -> usize {
+fn run_ours_decompress(packed: &[Vec<u8>], out: &mut [u8; PAGE]) -> usize {
     let mut sum = 0;
     for page in packed {
-        sum += lzo_rs::decompress(black_box(&page.0), out).expect("a valid stream");
+        sum += lzo_rs::decompress(black_box(&page[..]), out).expect("a valid stream");
     }
     sum
 }
 
 #[inline(never)]
-fn run_kernel_decompress(packed: &[Packed], out: &mut [u8; PAGE]) -> usize {
+fn run_kernel_decompress(packed: &[Vec<u8>], out: &mut [u8; PAGE]) -> usize {
     let mut sum = 0;
     for page in packed {
-        sum += kernel::decompress(black_box(&page.0), out).expect("a valid stream");
+        sum += kernel::decompress(black_box(&page[..]), out).expect("a valid stream");
     }
     sum
 }
 
-/// Runs `body` over and over; prints the best time for a page and what it returned.
-fn report(name: &str, rounds: u32, pages: usize, mut body: impl FnMut() -> usize) {
-    let mut best = f64::INFINITY;
-    let mut bytes = 0;
-    for _ in 0..rounds {
-        let start = Instant::now();
-        bytes = body();
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    println!(
-        "{name:<26} {:>8.0} ns/page   {:>7.4} : 1",
-        best * 1e9 / pages as f64,
-        (pages * PAGE) as f64 / bytes as f64
-    );
+/// One codec in one direction.
+struct Runner<'a> {
+    name: &'a str,
+    /// Runs over all pages; returns how many bytes it made of them.
+    body: Box<dyn FnMut() -> usize + 'a>,
+    /// Seconds that the fastest round took.
+    best: f64,
+    bytes: usize,
 }
 
-fn main() -> ExitCode {
+fn runner<'a>(name: &'a str, body: impl FnMut() -> usize + 'a) -> Runner<'a> {
+    Runner {
+        name,
+        body: Box::new(body),
+        best: f64::INFINITY,
+        bytes: 0,
+    }
+}
+
+/// Takes `-n ROUNDS` and file names; returns the rounds and the whole pages of all files.
+fn arguments() -> (u32, Pages) {
     let mut rounds = 5;
     let mut pages = Pages::new();
     let mut args = env::args().skip(1);
@@ -96,51 +104,80 @@ fn main() -> ExitCode {
             continue;
         }
         match fs::read(&arg) {
-            Ok(data) => pages.extend(data.chunks_exact(PAGE).map(|page| {
-                let mut copy = [0; PAGE];
-                copy.copy_from_slice(page);
-                copy
-            })),
+            Ok(data) => pages.extend(
+                data.chunks_exact(PAGE)
+                    .map(|page| <[u8; PAGE]>::try_from(page).expect("a chunk of that length")),
+            ),
             Err(error) => eprintln!("{arg}: {error}"),
         }
     }
+    (rounds, pages)
+}
+
+fn main() -> ExitCode {
+    let (rounds, pages) = arguments();
     if pages.is_empty() {
         eprintln!("usage: pages [-n ROUNDS] FILE... (of 4096 bytes or more)");
         return ExitCode::FAILURE;
     }
 
-    let ws = &mut Workspace::new();
-    let work = &mut [0; 2048];
-    let out = &mut [0; ROOM];
-    let page = &mut [0; PAGE];
+    let mut ws = Workspace::new();
+    let mut out = [0; ROOM];
     let packed: Vec<_> = pages
         .iter()
         .map(|page| {
-            let len = lzo_rs::compress(page, out, ws).expect("room for the worst case");
-            Packed(out[..len].to_vec())
+            let len = lzo_rs::compress(page, &mut out, &mut ws).expect("room for the worst case");
+            out[..len].to_vec()
         })
         .collect();
-    let n = pages.len();
 
-    println!("{n} pages of {PAGE} bytes");
-    report("compress: ours", rounds, n, || {
-        run_ours_compress(&pages, out, ws)
-    });
+    let mut runners = vec![
+        runner("compress: ours", || {
+            run_ours_compress(&pages, &mut out, &mut ws)
+        }),
+        runner("decompress: ours", || {
+            run_ours_decompress(&packed, &mut [0; PAGE])
+        }),
+    ];
     if kernel::PRESENT {
-        report("compress: kernel", rounds, n, || {
-            run_kernel_compress(&pages, out, work)
-        });
-        report("compress: kernel, safe", rounds, n, || {
-            run_kernel_compress_safe(&pages, out, work)
-        });
+        let (mut out, mut work) = ([0; ROOM], [0; kernel::WORK / 8]);
+        let (mut safe_out, mut safe_work) = (out, work);
+        let (pages, packed) = (&pages, &packed);
+        runners.push(runner("compress: kernel", move || {
+            run_kernel_compress(pages, &mut out, &mut work)
+        }));
+        runners.push(runner("compress: kernel, safe", move || {
+            run_kernel_compress_safe(pages, &mut safe_out, &mut safe_work)
+        }));
+        runners.push(runner("decompress: kernel", || {
+            run_kernel_decompress(packed, &mut [0; PAGE])
+        }));
     }
-    report("decompress: ours", rounds, n, || {
-        run_ours_decompress(&packed, page)
-    });
-    if kernel::PRESENT {
-        report("decompress: kernel", rounds, n, || {
-            run_kernel_decompress(&packed, page)
-        });
+    // In turns, so that a busy moment of the machine does not hit one alone.
+    for _ in 0..rounds {
+        for runner in &mut runners {
+            let start = Instant::now();
+            runner.bytes = (runner.body)();
+            runner.best = runner.best.min(start.elapsed().as_secs_f64());
+        }
+    }
+
+    let all = pages.len() * PAGE;
+    println!(
+        "{} pages of {PAGE} bytes, best of {rounds} rounds",
+        pages.len()
+    );
+    for runner in runners {
+        print!(
+            "{:<24}{:>8.0} ns/page",
+            runner.name,
+            runner.best * 1e9 / pages.len() as f64
+        );
+        if runner.bytes == all {
+            println!();
+        } else {
+            println!("{:>9.4} : 1", all as f64 / runner.bytes as f64);
+        }
     }
     ExitCode::SUCCESS
 }

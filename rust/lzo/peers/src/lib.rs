@@ -5,8 +5,12 @@
 //! [`kernel`] is `lib/lzo` of the Linux tree that `LZO_KERNEL_SRC` named when this was built,
 //! [`lzo2`] is the liblzo2 of this machine. Either may be missing: ask [`require`] first.
 
+#[path = "../../tests/data/mod.rs"]
+pub mod data;
 pub mod kernel;
 pub mod lzo2;
+#[path = "../../tests/model/mod.rs"]
+pub mod model;
 pub mod targets;
 
 use std::{

@@ -10,7 +10,8 @@ impl Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -19,7 +20,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() >> 16) as usize % n
+        (self.word() >> 16) as usize % n
     }
 }
 
@@ -30,7 +31,7 @@ pub fn mixed(len: usize, noise: usize, seed: u64) -> Vec<u8> {
     while data.len() < len {
         if data.is_empty() || random.below(256) < noise {
             for _ in 0..=random.below(24) {
-                data.push(random.next() as u8);
+                data.push(random.word() as u8);
             }
             continue;
         }
