@@ -93,6 +93,7 @@ impl Decoder<'_> {
                 distance = 1 + ((t >> 2) & 7) + ((word >> 5) & 0x7f8) as usize;
                 next = t & 3;
                 literals = (word >> 16) as u32;
+                // PANIC: Here and below at least 8 bytes are left.
                 after = &input[2..];
             } else if t >= 32 {
                 let mut short = t & 31;
@@ -318,12 +319,14 @@ fn copy(dst: &mut [u8], op: usize, len: usize, distance: usize, literals: u32) -
         let both = window.get_mut(..step + 16)?;
         both.copy_within(..8, step);
         both.copy_within(8..16, step + 8);
+        // PANIC: `both` was longer.
         window = &mut window[16..];
         left -= 16;
     }
     let both = window.get_mut(..step + 20)?;
     both.copy_within(..8, step);
     both.copy_within(8..16, step + 8);
+    // PANIC: `left` is 16 at most.
     both[step + left..step + left + 4].copy_from_slice(&literals.to_le_bytes());
     Some(())
 }
@@ -341,6 +344,6 @@ fn long_len(input: &[u8]) -> Option<(usize, &[u8])> {
     let zeros = input.iter().position(|&byte| byte != 0)?;
     let (&last, rest) = input.get(zeros..)?.split_first()?;
     let len = zeros.saturating_mul(255).saturating_add(last.into());
-    // Nothing is that long, and the caller may add to it.
+    // No buffer is that long, and the caller may add to it without a thought.
     Some((len.min(usize::MAX >> 1), rest))
 }

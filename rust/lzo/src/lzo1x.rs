@@ -2,8 +2,8 @@
 
 //! LZO1X: the compressed format of the kernel's `lib/lzo` and of liblzo2.
 //!
-//! [`compress`] writes what `lzo1x_1_compress()` would (another choice of matches, the same
-//! language), [`decompress`] reads every LZO1X stream, whichever compressor made it.
+//! [`compress()`] writes what `lzo1x_1_compress()` would (another choice of matches, the same
+//! language), [`decompress()`] reads every LZO1X stream, whichever compressor made it.
 //!
 //! # The format
 //!
@@ -13,22 +13,27 @@
 //! instruction of its own. The first byte of an instruction names its kind:
 //!
 //! ```text
-//! 1LLDDDSS HHHHHHHH            M2  5..8 bytes, distance up to 2 KiB
-//! 01LDDDSS HHHHHHHH            M2  3..4 bytes, distance up to 2 KiB
-//! 001LLLLL ... DDDDDDSS DDDDDDDD   M3  2.. bytes, distance up to 16 KiB
-//! 0001HLLL ... DDDDDDSS DDDDDDDD   M4  2.. bytes, distance 16 KiB to 48 KiB
-//! 0000DDSS HHHHHHHH            M1  2 bytes within 1 KiB, after 1..3 literals
-//! 0000DDSS HHHHHHHH            M1' 3 bytes from 2 to 3 KiB back, after a literal run
-//! 0000LLLL ...                 literal run, after a match without literals, or first
+//! 1LLDDDSS DDDDDDDD               M2   5..8 bytes, from up to 2 KiB back
+//! 01LDDDSS DDDDDDDD               M2   3..4 bytes, from up to 2 KiB back
+//! 001LLLLL ... DDDDDDSS DDDDDDDD  M3   3 bytes or more, from up to 16 KiB back
+//! 0001DLLL ... DDDDDDSS DDDDDDDD  M4   3 bytes or more, from 16 to 48 KiB back
+//! 0000DDSS DDDDDDDD               M1   2 bytes, from up to 1 KiB back, after 1..3 literals
+//! 0000DDSS DDDDDDDD               M1'  3 bytes, from 2 to 3 KiB back, after a literal run
+//! 0000LLLL ...                         literal run, at the start or after a match without any
 //! ```
 //!
 //! `S` counts the literals that follow. A length field of 0 means that the length goes on in
 //! the bytes at `...`: 255 for every zero byte, then the value of the first other one. M4 with
-//! the smallest distance is the end of the stream, `11 00 00`. The first byte of a stream has a
-//! meaning of its own above 17: that many literals and 17 more.
+//! distance 0 is the end of the stream, `11 00 00`. A stream may also start with a byte above 17:
+//! that is 17 plus the number of literals that follow it.
 //!
-//! Linux alone reads a first byte of 17 as the mark of a versioned stream: the second byte is
+//! Linux alone takes a first byte of 17 as the mark of a versioned stream: the second byte is
 //! then the version, 0 for this format and 1 for lzo-rle, which is not understood here.
+//!
+//! # Panics
+//!
+//! None: every index and every sum is checked, or such that the compiler sees that it needs no
+//! check. `tests/panics.rs` looks for a trace of a panic in the compiled code.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -66,21 +71,21 @@ const END: [u8; 3] = [0x11, 0, 0];
 /// Why a call gave up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// [`compress`]: the result does not fit into `dst`.
+    /// [`compress()`]: the result does not fit into `dst`.
     OutputFull,
-    /// [`compress`]: `src` is longer than [`MAX_INPUT`].
+    /// [`compress()`]: `src` is longer than [`MAX_INPUT`].
     InputTooLong,
-    /// [`decompress`]: `src` stops in the middle of the stream.
+    /// [`decompress()`]: `src` stops in the middle of the stream.
     InputOverrun,
-    /// [`decompress`]: the stream holds more data than fits into `dst`.
+    /// [`decompress()`]: the stream holds more data than fits into `dst`.
     OutputOverrun,
-    /// [`decompress`]: a match starts before the first byte of the output.
+    /// [`decompress()`]: a match starts before the first byte of the output.
     LookbehindOverrun,
-    /// [`decompress`]: `src` goes on after the end of the stream.
+    /// [`decompress()`]: `src` goes on after the end of the stream.
     InputNotConsumed,
-    /// [`decompress`]: the end of the stream has the wrong length field.
+    /// [`decompress()`]: the end of the stream has the wrong length field.
     BadEndMark,
-    /// [`decompress`]: a versioned stream, and its version is not 0 (1 is lzo-rle).
+    /// [`decompress()`]: a versioned stream, and its version is not 0 (1 is lzo-rle).
     UnsupportedVersion,
 }
 
