@@ -15,7 +15,8 @@ use super::{
 /// The longest `src` that [`compress`] takes, in bytes: positions are 16 bits wide.
 pub const MAX_INPUT: usize = 1 << 16;
 
-/// One bit less than the kernel's: costs 0.3 % in size, and halves what a call drives from the cache.
+/// One bit less than the kernel's: it costs up to 0.3 % in size, and halves what a call drives
+/// from the cache.
 const DICT_BITS: u32 = 12;
 
 /// No match starts in the last bytes of the input, so that 16 bytes can be loaded at any start.
