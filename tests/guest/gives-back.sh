@@ -13,8 +13,8 @@ cat /run/mnt/file >/dev/null
 before=$(counter frames)
 holds 'the store has something to give' "$before" -gt 3000
 mkdir /tmp/hog
-mount -t tmpfs -o size=64m tmpfs /tmp/hog
-head -c 56M /dev/urandom >/tmp/hog/fill || fail 'no memory for 56 MiB of 96'
+mount -t tmpfs -o size=72m tmpfs /tmp/hog
+head -c 64M /dev/urandom >/tmp/hog/fill || fail 'no memory for 64 MiB of 96'
 holds 'frames were given back' "$(counter frames)" -lt $((before / 2))
 umount /tmp/hog
 cat /run/mnt/file >/dev/null

@@ -27,10 +27,11 @@ make_fs() {
 	mount -t ext4 -o noatime /dev/ubda /run/mnt
 }
 
-# Programs and libraries of the host, one after the other: real content.
+# real_bytes SIZE: programs and libraries of the host, one after the other.
 real_bytes() {
-	find /usr/bin /usr/lib -type f -size +64k -size -4M 2>/dev/null |
-		sort | xargs cat 2>/dev/null | head -c "$1"
+	find /usr/bin "/usr/lib/$(uname -m)-linux-gnu" -maxdepth 1 -type f \
+		-size +64k -size -100M | sort | xargs cat 2>/dev/null |
+		head -c "$1"
 }
 
 # Reads every file below a folder.

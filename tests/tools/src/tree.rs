@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A tree of real files: sources and documents of a kernel, programs and
-//! libraries of this machine. Chosen by the hash of their paths, so by nothing
-//! that has to do with how well they compress.
+//! libraries of this machine. Whole folders, chosen by the hash of their paths:
+//! by nothing that has to do with how well they compress.
 
 use crate::manifest;
 use anyhow::{bail, Context, Result};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Two files in five bytes are text, the rest is code.
 const TEXT_PERCENT: u64 = 40;
+/// No folder gives more than this part of the bytes.
+const LARGEST_FOLDER: u64 = 8;
 const LARGEST_TEXT: u64 = 512 << 10;
 const LARGEST_BINARY: u64 = 8 << 20;
 const TEXT_SUFFIXES: [&str; 9] = ["c", "h", "S", "rs", "rst", "txt", "py", "pl", "sh"];
@@ -42,16 +45,12 @@ pub struct Plan {
 /// Too little to choose from, or whatever a copy gave.
 pub fn make(plan: &Plan) -> Result<bool> {
     fs::create_dir(&plan.to).with_context(|| format!("{}", plan.to.display()))?;
-    let sources = candidates(&plan.text, plan.smallest, LARGEST_TEXT, is_text)?;
+    let sources = folders(&plan.text, plan.smallest, LARGEST_TEXT, is_text)?;
     let mut programs = Vec::new();
     for folder in &plan.binaries {
-        programs.extend(candidates(
-            folder,
-            plan.smallest,
-            LARGEST_BINARY,
-            is_program,
-        )?);
+        programs.extend(folders(folder, plan.smallest, LARGEST_BINARY, is_program)?);
     }
+    programs.sort_by_key(|folder: &Folder| folder.order);
     let text_bytes = plan.bytes * TEXT_PERCENT / 100;
     copy_chosen(sources, text_bytes, &plan.text, &plan.to.join("text"))?;
     copy_chosen(
@@ -66,27 +65,34 @@ pub fn make(plan: &Plan) -> Result<bool> {
     Ok(true)
 }
 
-struct Candidate {
+/// The files of one folder that fit.
+struct Folder {
     order: u64,
-    bytes: u64,
-    path: PathBuf,
+    files: Vec<(PathBuf, u64)>,
 }
 
-fn candidates(
+/// The folders below `root` that hold files which fit, in hash order.
+fn folders(
     root: &Path,
     smallest: u64,
     largest: u64,
     fits: fn(&Path) -> bool,
-) -> Result<Vec<Candidate>> {
-    let mut list = Vec::new();
+) -> Result<Vec<Folder>> {
+    let mut by_path: BTreeMap<PathBuf, Vec<(PathBuf, u64)>> = BTreeMap::new();
     for path in manifest::files_below(root)? {
         let bytes = fs::metadata(&path)?.len();
         // An empty file says nothing about a page cache.
         if (smallest.max(1)..=largest).contains(&bytes) && fits(&path) {
-            let order = xxh3_64(path.strip_prefix(root)?.as_os_str().as_encoded_bytes());
-            list.push(Candidate { order, bytes, path });
+            let folder = path.parent().unwrap_or(root).to_path_buf();
+            by_path.entry(folder).or_default().push((path, bytes));
         }
     }
+    let mut list = Vec::new();
+    for (path, files) in by_path {
+        let order = xxh3_64(path.strip_prefix(root)?.as_os_str().as_encoded_bytes());
+        list.push(Folder { order, files });
+    }
+    list.sort_by_key(|folder| folder.order);
     Ok(list)
 }
 
@@ -104,24 +110,27 @@ fn is_program(path: &Path) -> bool {
         && magic == *b"\x7fELF"
 }
 
-/// Copies files in hash order until `bytes` are there.
-fn copy_chosen(mut list: Vec<Candidate>, bytes: u64, root: &Path, to: &Path) -> Result<()> {
+/// Copies whole folders in hash order until `bytes` are there; of a very large
+/// one, only its first part.
+fn copy_chosen(list: Vec<Folder>, bytes: u64, root: &Path, to: &Path) -> Result<()> {
     const SLACK: u64 = 512 << 10;
-    list.sort_by_key(|candidate| candidate.order);
     let mut total = 0;
-    for candidate in list {
-        if total + candidate.bytes > bytes + SLACK {
-            continue;
-        }
-        let copy = to.join(candidate.path.strip_prefix(root)?);
-        if let Some(folder) = copy.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::copy(&candidate.path, &copy)
-            .with_context(|| format!("{}", candidate.path.display()))?;
-        total += candidate.bytes;
-        if total >= bytes {
-            break;
+    for folder in list {
+        let mut from_here = 0;
+        for (path, length) in folder.files {
+            if total >= bytes || from_here >= bytes / LARGEST_FOLDER {
+                break;
+            }
+            if total + length > bytes + SLACK {
+                continue;
+            }
+            let copy = to.join(path.strip_prefix(root)?);
+            if let Some(parent) = copy.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::copy(&path, &copy).with_context(|| format!("{}", path.display()))?;
+            total += length;
+            from_here += length;
         }
     }
     if total + SLACK < bytes {
@@ -144,10 +153,12 @@ mod tests {
         let from = tempfile::tempdir()?;
         let work = tempfile::tempdir()?;
         for number in 0..200 {
-            fs::write(from.path().join(format!("{number}.c")), vec![b'x'; 9000])?;
+            let folder = from.path().join(format!("{}", number % 20));
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join(format!("{number}.c")), vec![b'x'; 9000])?;
             let mut program = b"\x7fELF".to_vec();
             program.resize(9000, number);
-            fs::write(from.path().join(format!("{number}")), program)?;
+            fs::write(folder.join(format!("{number}")), program)?;
         }
         let plan = |name: &str| Plan {
             to: work.path().join(name),
@@ -162,7 +173,7 @@ mod tests {
         let one = manifest::read(&work.path().join("one.list"))?;
         assert_eq!(one, manifest::read(&work.path().join("two.list"))?);
         let bytes: u64 = one.iter().map(|entry| entry.bytes).sum();
-        assert!((1 << 20..3 << 20).contains(&bytes), "{bytes}");
+        assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
         Ok(())
     }
 
@@ -170,7 +181,7 @@ mod tests {
     fn too_little_to_choose_from_is_an_error() -> Result<()> {
         let from = tempfile::tempdir()?;
         fs::write(from.path().join("a.c"), b"x")?;
-        let list = candidates(from.path(), 0, 100, is_text)?;
+        let list = folders(from.path(), 0, 100, is_text)?;
         assert_eq!(list.len(), 1);
         let to = from.path().join("to");
         assert!(copy_chosen(list, 8 << 20, from.path(), &to).is_err());
