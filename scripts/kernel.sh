@@ -215,7 +215,7 @@ tool_words() {
 	fi
 	say "RUSTC=$RUSTC" "HOSTRUSTC=$RUSTC" RUSTDOC=/usr/bin/rustdoc \
 		RUSTFMT=/usr/bin/rustfmt CLIPPY_DRIVER=/usr/bin/clippy-driver \
-		"BINDGEN=$BINDGEN"
+		"BINDGEN=$BINDGEN" $SMALL_DATA
 }
 
 # kstep WHAT LOGNAME FOLDER TARGETS...
@@ -245,8 +245,8 @@ kernel_build() {
 	fi
 	# shellcheck disable=SC2086
 	kb_config=$(cat $kb_fragments | sha256sum | cut -c1-16)
-	kb_key="$SRC_ID $(cat "$WORK/series") $kb_config $(driver_hash) $RUSTC \
-$(version_of "$RUSTC") $BINDGEN"
+	kb_key="$SRC_ID $(cat "$WORK/series") $kb_config $(driver_hash) \
+$(version_of "$RUSTC") $(tool_words)"
 	if [ -x "$LINUX" ] && [ "$(cat "$kb_out/key" 2>/dev/null)" = "$kb_key" ]; then
 		return 0
 	fi

@@ -252,6 +252,12 @@ find_toolchain() {
 	if [ -n "$LLVM_SUFFIX" ]; then
 		LIBCLANG_PATH=/usr/lib/llvm$LLVM_SUFFIX/lib
 	fi
+	# UML takes the large code model, for which clang 18 and later put all
+	# data into sections that UML's linker script leaves outside .data and
+	# .bss. Lockdep then takes static keys for freed memory and gives up.
+	SMALL_DATA=KCFLAGS=-mlarge-data-threshold=2147483647
+	"clang$LLVM_SUFFIX" -mcmodel=large "${SMALL_DATA#*=}" -x c \
+		-fsyntax-only /dev/null 2>/dev/null || SMALL_DATA=
 	BINDGEN=/usr/bin/bindgen
 	if [ -x "$BINDGEN" ] &&
 		newer_or_same "$(version_of "$BINDGEN")" "$MIN_BINDGEN"; then

@@ -104,9 +104,11 @@ fn is_text(path: &Path) -> bool {
             .all(|part| part.as_os_str() != NOT_TEXT_FOLDER)
 }
 
+/// Programs and libraries, but not debug information of its own: no program reads that.
 fn is_program(path: &Path) -> bool {
     let mut magic = [0; 4];
-    File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+    path.extension().is_none_or(|suffix| suffix != "debug")
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
         && magic == *b"\x7fELF"
 }
 
