@@ -215,7 +215,7 @@ tool_words() {
 	fi
 	say "RUSTC=$RUSTC" "HOSTRUSTC=$RUSTC" RUSTDOC=/usr/bin/rustdoc \
 		RUSTFMT=/usr/bin/rustfmt CLIPPY_DRIVER=/usr/bin/clippy-driver \
-		"BINDGEN=$BINDGEN" $SMALL_DATA
+		"BINDGEN=$BINDGEN" "$SMALL_DATA"
 }
 
 # kstep WHAT LOGNAME FOLDER TARGETS...

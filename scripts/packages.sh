@@ -254,10 +254,11 @@ find_toolchain() {
 	fi
 	# UML takes the large code model, for which clang 18 and later put all
 	# data into sections that UML's linker script leaves outside .data and
-	# .bss. Lockdep then takes static keys for freed memory and gives up.
-	SMALL_DATA=KCFLAGS=-mlarge-data-threshold=2147483647
-	"clang$LLVM_SUFFIX" -mcmodel=large "${SMALL_DATA#*=}" -x c \
-		-fsyntax-only /dev/null 2>/dev/null || SMALL_DATA=
+	# .bss. Lockdep then takes static keys for freed memory and gives up. As
+	# an option of the compiler proper, the small model of the vDSO minds not.
+	SMALL_DATA=KCFLAGS=-Xclang=-mlarge-data-threshold=2147483647
+	"clang$LLVM_SUFFIX" "${SMALL_DATA#*=}" -x c -fsyntax-only /dev/null \
+		2>/dev/null || SMALL_DATA=KCFLAGS=
 	BINDGEN=/usr/bin/bindgen
 	if [ -x "$BINDGEN" ] &&
 		newer_or_same "$(version_of "$BINDGEN")" "$MIN_BINDGEN"; then
