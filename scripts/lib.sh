@@ -129,7 +129,7 @@ spawn() {
 
 # The lines of a log that tell most about its failure.
 show_failure() {
-	grep -nE '(error|Error|ERROR|FAILED|fatal|cannot|No space)' "$1" |
+	grep -nE '(^|[^A-Za-z_])(error|Error|ERROR)[]:[ ]|FAILED|fatal|No space' "$1" |
 		tail -n 12 | cut -c1-200 >&2 || :
 	say '--- the last lines' >&2
 	tail -n 8 "$1" | cut -c1-200 >&2
