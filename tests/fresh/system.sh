@@ -23,6 +23,9 @@ if [ ! -e "$chroot/ready" ]; then
 		echo "deb $mirror $part main"
 	done >"$chroot/etc/apt/sources.list"
 	cp /etc/resolv.conf "$chroot/etc/resolv.conf"
+	# A network that signs for others is trusted there if it is here.
+	mkdir -p "$chroot/usr/local/share"
+	cp -r /usr/local/share/ca-certificates "$chroot/usr/local/share/" || :
 	: >"$chroot/ready"
 fi
 
