@@ -195,15 +195,28 @@ impl Store {
         (self.policy.limit() / 16) as u64
     }
 
+    /// Allocates frames for puts to come. To be called by readers: when a page has to leave, it is
+    /// because memory is exhausted, and frames for it can hardly be had.
+    pub(crate) fn top_up(&self) {
+        let ahead = policy::ahead(self.allowed());
+        self.zbud.top_up(ahead, ahead, policy::put_flags());
+    }
+
     fn forget(&self, back: BackRef, bud: Bud) -> bool {
         (self.forget)(back, Form::Bud(bud).handle())
     }
 
-    /// A frame for a page of any size, if it may have one.
-    fn room(&self) -> Option<Reservation<'_>> {
-        self.zbud.set_limit(self.allowed());
+    /// A frame, if the page may have one.
+    fn room(&self, allowed: usize) -> Option<Reservation<'_>> {
+        self.zbud.set_limit(allowed);
+        self.zbud.set_keep(policy::keep(allowed));
         match self.zbud.reserve(policy::put_flags()) {
-            Ok(reservation) => Some(reservation),
+            Ok(reservation) => {
+                // kswapd comes before memory is exhausted: let it leave something for others.
+                self.zbud
+                    .top_up(policy::ahead(allowed), 1, policy::put_flags());
+                Some(reservation)
+            }
             Err(_) if self.policy.replaces() => {
                 self.zbud.reserve_oldest(|back, bud| self.forget(back, bud))
             }
@@ -212,9 +225,12 @@ impl Store {
     }
 
     fn create_bud(&self, page: &PageBytes, back: BackRef) -> Result<Bud> {
-        let reservation = self.room();
+        let allowed = self.allowed();
+        let reservation = self.room(allowed);
         let limit = match reservation {
-            Some(_) => zbud::MAX_BUD,
+            Some(_) => self
+                .policy
+                .longest(self.zbud.frames(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {

@@ -216,6 +216,7 @@ impl cleancache::Store for System {
 
     fn get_page(pool: u64, key: cleancache::Key, index: u64, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
+            system.store().top_up();
             page.with_bytes_mut(|bytes| {
                 system
                     .tmem
@@ -233,6 +234,7 @@ impl cleancache::Store for System {
         if let Some(system) = get() {
             // CAST: A `usize` fits 64 bits.
             system.stats.missed.add(count as u64);
+            system.store().top_up();
         }
     }
 

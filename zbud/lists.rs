@@ -243,6 +243,8 @@ pub(super) struct Lists {
     pub(super) holes: u64,
     /// Spare frames that belong to a [`Reservation`].
     pub(super) promised: u32,
+    /// Frames that become empty are kept as spare ones up to this number.
+    pub(super) keep: u32,
     /// Frames being allocated.
     pub(super) growing: u32,
     /// Frames allowed now.
@@ -270,6 +272,7 @@ impl Lists {
             unbuddied: [const { List::new() }; CHUNKS],
             holes: 0,
             promised: 0,
+            keep: 0,
             growing: 0,
             limit: max,
             max,
@@ -394,13 +397,16 @@ impl Lists {
         }
     }
 
-    /// Settles a frame. If that leaves it empty, retires it.
+    /// Settles a frame. If that leaves it empty, keeps it as a spare one or retires it.
     pub(super) fn settle_or_retire(&mut self, frame: u32) -> Option<Frame> {
-        if self.settle(frame) {
-            self.retire(frame)
-        } else {
-            None
+        if !self.settle(frame) {
+            return None;
         }
+        if self.stats.curr_zpages != 0 && self.spare.len < self.promised + self.keep {
+            self.make_spare(frame);
+            return None;
+        }
+        self.retire(frame)
     }
 
     /// Takes the page from a frame that is on no list. It must be dropped without the lock.
@@ -409,6 +415,15 @@ impl Lists {
         self.stats.curr_raw_pages -= u64::from(page.is_some());
         self.free.push_first(&mut self.table, frame);
         page
+    }
+
+    /// Spare frames to keep now beyond the promised ones.
+    pub(super) fn spares_wanted(&self) -> u32 {
+        if self.stats.curr_zpages == 0 {
+            0
+        } else {
+            self.keep.max(1)
+        }
     }
 
     /// Whether a spare frame is not promised to anyone.

@@ -187,7 +187,7 @@ fn audit(lists: &mut Lists, promised: u32, frames: usize) -> Result<(), u32> {
     demand!(lists.free.len == free && lists.spare.len == spare && lists.lru.len == lru);
     demand!(lists.growing == 0);
     demand!(lists.promised == promised);
-    demand!(spare >= promised && spare <= promised + u32::from(pages != 0));
+    demand!(spare >= promised && spare <= promised + lists.spares_wanted());
     demand!(lists.stats.curr_raw_pages == u64::from(spare + lru));
     demand!(lists.stats.curr_raw_pages == frames as u64);
     demand!(lists.stats.curr_zpages == pages);
@@ -648,6 +648,53 @@ mod cases {
             rig.zbud.free(bud);
             rig.empty();
         }
+        Ok(())
+    }
+
+    #[test]
+    fn frames_ahead_and_frames_kept() -> Result {
+        let mut rig = Rig::new(32)?;
+        rig.zbud.set_keep(4);
+        // Nothing is allocated ahead for a store that holds nothing.
+        rig.zbud.top_up(3, 10, GFP_KERNEL);
+        rig.empty();
+
+        let buds = [rig.put(LONG, 0)?, rig.put(LONG, 1)?, rig.put(LONG, 2)?];
+        rig.zbud.drop_spares();
+        for (enough, most, spare) in [(3, 1, 1), (3, 10, 3), (3, 10, 3), (9, 10, 4)] {
+            rig.zbud.top_up(enough, most, GFP_KERNEL);
+            assert_eq!(rig.zbud.stats().unused_list_count, spare);
+            rig.audit(0);
+        }
+
+        // A frame without memory, a promise, the limit: each ends it.
+        rig.zbud.drop_spares();
+        rig.zbud.fail.store(2, Relaxed);
+        rig.zbud.top_up(3, 10, GFP_KERNEL);
+        rig.zbud.fail.store(0, Relaxed);
+        assert_eq!(rig.zbud.stats().unused_list_count, 1);
+        let promise = rig.zbud.reserve(GFP_KERNEL);
+        rig.zbud.top_up(3, 10, GFP_KERNEL);
+        rig.audit(1);
+        assert_eq!(rig.zbud.stats().unused_list_count, 4);
+        drop(promise);
+        rig.zbud.drop_spares();
+        rig.zbud.set_limit(4);
+        rig.zbud.top_up(3, 10, GFP_KERNEL);
+        assert_eq!(rig.zbud.frames(), 4);
+
+        // Frames that become empty are kept, up to the number; the last bud takes all along.
+        rig.zbud.set_limit(32);
+        rig.zbud.set_keep(2);
+        let [first, second, third] = buds;
+        rig.zbud.free(first);
+        assert_eq!(rig.zbud.stats().unused_list_count, 2);
+        rig.audit(0);
+        rig.zbud.free(second);
+        assert_eq!(rig.zbud.stats().unused_list_count, 2);
+        rig.audit(0);
+        rig.zbud.free(third);
+        rig.empty();
         Ok(())
     }
 
