@@ -76,20 +76,20 @@ pub(crate) fn decompress(stream: &[u8], page: &mut PageBytes) -> Result {
 
 /// The word that the whole page repeats, if it does. Stops at the first that differs.
 pub(crate) fn same_filled(page: &PageBytes) -> Option<u32> {
-    let (words, _) = page.as_chunks::<4>();
-    let first = words.first()?;
+    let first = page.first_chunk::<4>()?;
     // Most pages differ early, but many of those begin with zeroes: look at the end first.
-    if words.last() != Some(first) {
+    if page.last_chunk::<4>() != Some(first) {
         return None;
     }
-    words
-        .iter()
+    page.chunks_exact(4)
         .all(|word| word == first)
         .then(|| u32::from_ne_bytes(*first))
 }
 
 /// Fills a page with a repeated word.
 pub(crate) fn fill(page: &mut PageBytes, word: u32) {
-    let (words, _) = page.as_chunks_mut::<4>();
-    words.fill(word.to_ne_bytes());
+    for place in page.chunks_exact_mut(4) {
+        // PANIC: Both have four bytes.
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
 }

@@ -299,7 +299,7 @@ impl Pam for Store {
             Form::Bud(bud) => self
                 .zbud
                 .with_data(bud, |stream| codec::decompress(stream, page))
-                .flatten()
+                .and_then(|decompressed| decompressed)
                 .inspect_err(|_| self.stats.corrupt.add(1)),
         }
     }
