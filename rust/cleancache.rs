@@ -62,7 +62,7 @@ pub(crate) trait Store: 'static {
 ///
 /// Fails with [`EBUSY`] if there is one already.
 pub(crate) fn register<T: Store>(module: &'static ThisModule) -> Result {
-    let operations = KBox::new(Table::<T>::new(module), GFP_KERNEL)?;
+    let operations = KBox::new(Table::<T>::ops(module), GFP_KERNEL)?;
     let operations = KBox::into_raw(operations);
     // SAFETY: The table is valid, and is leaked if the registration takes it.
     let result = to_result(unsafe { bindings::cleancache_register(operations) });
@@ -77,7 +77,7 @@ pub(crate) fn register<T: Store>(module: &'static ThisModule) -> Result {
 struct Table<T: Store>(PhantomData<T>);
 
 impl<T: Store> Table<T> {
-    fn new(module: &'static ThisModule) -> bindings::cleancache_ops {
+    fn ops(module: &'static ThisModule) -> bindings::cleancache_ops {
         bindings::cleancache_ops {
             owner: module.as_ptr(),
             create_pool: Some(Self::create_pool),
@@ -91,11 +91,11 @@ impl<T: Store> Table<T> {
         }
     }
 
-    unsafe extern "C" fn create_pool() -> u64 {
+    extern "C" fn create_pool() -> u64 {
         T::create_pool().map_or(0, NonZeroU64::get)
     }
 
-    unsafe extern "C" fn destroy_pool(pool: u64) {
+    extern "C" fn destroy_pool(pool: u64) {
         T::destroy_pool(pool);
     }
 
@@ -155,7 +155,7 @@ impl<T: Store> Table<T> {
         T::has_page(pool, key, first as u64, last as u64)
     }
 
-    unsafe extern "C" fn missed(count: c_ulong) {
+    extern "C" fn missed(count: c_ulong) {
         T::missed(count);
     }
 
