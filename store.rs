@@ -250,7 +250,7 @@ impl Store {
                 self.stats.poor.add(1);
                 Err(E2BIG)
             }
-            // Another put was faster.
+            // Too long for what was left, or another put was faster.
             _ => {
                 self.stats.full.add(1);
                 Err(ENOSPC)

@@ -100,7 +100,7 @@ pub(crate) const CHUNK: usize = PAGE_SIZE / CHUNKS;
 /// One that long takes a frame for itself, as the page did that it stands for, so it gains no
 /// memory. But it loses none either: measured with LZO and best fit, the gain for ELF files and for
 /// text is the same (1.47 and 1.63) whether buds up to 3072 or up to 3584 bytes are accepted, and
-/// one in seven pages of programs lies between that and this. Whoever is short of frames can ask
+/// one in five pages of programs lies between these two. Whoever is short of frames can ask
 /// for less.
 pub(crate) const MAX_BUD: usize = 60 * CHUNK;
 
