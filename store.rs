@@ -230,7 +230,7 @@ impl Store {
         let limit = match reservation {
             Some(_) => self
                 .policy
-                .longest(self.zbud.frames(), allowed, zbud::MAX_BUD),
+                .longest(self.zbud.used(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {

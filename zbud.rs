@@ -562,6 +562,14 @@ impl Zbud {
         self.frames.load(Relaxed)
     }
 
+    /// Frames that hold a bud or are promised for one.
+    pub(crate) fn used(&self) -> usize {
+        let lists = self.lists.lock();
+        let idle = u64::from(lists.spare.len - lists.promised);
+        // CAST: Lossless on 64 bits.
+        (lists.stats.curr_raw_pages - idle) as usize
+    }
+
     /// Frames allowed.
     pub(crate) fn limit(&self) -> usize {
         // CAST: Lossless on 64 bits.

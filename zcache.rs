@@ -165,6 +165,13 @@ impl System {
     fn store(&self) -> &Store {
         self.tmem.pam()
     }
+
+    /// Allocates what puts will need, in readers: they have just got memory for what they read,
+    /// and puts come when there is none.
+    fn top_up(&self) {
+        self.tmem.top_up(policy::put_flags());
+        self.store().top_up();
+    }
 }
 
 /// The system, if zcache is on.
@@ -216,7 +223,7 @@ impl cleancache::Store for System {
 
     fn get_page(pool: u64, key: cleancache::Key, index: u64, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
-            system.store().top_up();
+            system.top_up();
             page.with_bytes_mut(|bytes| {
                 system
                     .tmem
@@ -234,7 +241,7 @@ impl cleancache::Store for System {
         if let Some(system) = get() {
             // CAST: A `usize` fits 64 bits.
             system.stats.missed.add(count as u64);
-            system.store().top_up();
+            system.top_up();
         }
     }
 

@@ -24,7 +24,8 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools manifest DIR FILE
        zcache-tools scan --arm NAME --root DIR --manifest FILE --json FILE
                          --device NAME [--passes N] [--asked-ms N]
-                         [--latency-reads N] [--sysfs DIR]
+                         [--latency-reads N] [--sysfs DIR] [--bare]
+                         [-- COMMAND...]
        zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
                          [--squeeze-mib N]
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
@@ -71,6 +72,8 @@ fn run() -> Result<bool> {
             asked_ms: options.asked_ms,
             latency_reads: options.latency_reads,
             sysfs: options.sysfs,
+            through: words(&options.files)?,
+            bare: options.bare,
         }),
         Some("exercise") => exercise::run(&exercise::Job {
             root: options.root.context("--root is missing")?,
@@ -91,6 +94,13 @@ fn run() -> Result<bool> {
     }
 }
 
+/// The words of a command.
+fn words(list: &[PathBuf]) -> Result<Vec<String>> {
+    let word = |path: &PathBuf| path.to_str().map(str::to_string);
+    let words: Option<Vec<_>> = list.iter().map(word).collect();
+    words.context("a command that is not UTF-8")
+}
+
 /// Every option of every subcommand, with its default.
 struct Options {
     to: Option<PathBuf>,
@@ -108,6 +118,7 @@ struct Options {
     asked_ms: u64,
     latency_reads: usize,
     sysfs: PathBuf,
+    bare: bool,
     seconds: u64,
     seed: u64,
     number_of_files: usize,
@@ -133,6 +144,7 @@ impl Default for Options {
             asked_ms: 0,
             latency_reads: 0,
             sysfs: PathBuf::from("/sys/kernel/mm/zcache"),
+            bare: false,
             seconds: 10,
             seed: 1,
             number_of_files: 40,
@@ -161,6 +173,7 @@ impl Options {
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
                 Long("sysfs") => self.sysfs = parser.value()?.into(),
+                Long("bare") => self.bare = true,
                 Long("seconds") => self.seconds = parser.value()?.parse()?,
                 Long("seed") => self.seed = parser.value()?.parse()?,
                 Long("files") => self.number_of_files = parser.value()?.parse()?,
