@@ -15,6 +15,7 @@ use crate::{
         Attribute,
         Output, //
     },
+    persistent,
     tmem::Kind,
     why_not,
     Half,
@@ -98,6 +99,10 @@ fn write_distribution(out: &mut Output<'_>, counts: &[u64]) -> fmt::Result {
     writeln!(out, ", mean:{}", chunks.checked_div(all).unwrap_or(0))
 }
 
+fn pers(system: &System) -> persistent::Stats {
+    system.store().persistent().stats()
+}
+
 /// Pages that were stored; what another processor is counting right now may be missing.
 fn stored_pages_ever(system: &System, kind: Kind) -> u64 {
     let stats = system.tmem.stats();
@@ -107,7 +112,7 @@ fn stored_pages_ever(system: &System, kind: Kind) -> u64 {
 
 /// The files that are there when zcache is on.
 pub(crate) fn files() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 46] = numbers! {
+    static NUMBERS: [Attribute; 57] = numbers! {
         // What is here.
         c"stored_pages": |s| s.tmem.stats().pages.of(Kind::Ephemeral).now(),
         c"stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Ephemeral).max(),
@@ -115,6 +120,12 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"pers_stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Persistent).max(),
         c"same_filled_pages": |s| s.store().stats().same_filled.get(),
         c"frames": |s| s.store().zbud().frames(),
+        c"pers_frames": |s| pers(s).frames,
+        c"pers_limit_frames": |s| s.store().persistent().xvmalloc().limit(),
+        c"pers_same_filled_pages": |s| pers(s).same_filled,
+        c"pers_zpages": |s| pers(s).pages,
+        c"pers_zbytes": |s| pers(s).bytes,
+        c"pers_split_zpages": |s| pers(s).split,
         c"limit_frames": |s| s.store().limit(),
         c"allowed_frames": |s| s.store().allowed(),
         c"metadata_bytes": |s| s.tmem.metadata_bytes() + s.store().metadata_bytes() as u64,
@@ -135,6 +146,9 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"pers_puts": |s| stored_pages_ever(s, Kind::Persistent),
         c"pers_gets": |s| s.tmem.stats().gets.of(Kind::Persistent).get(),
         c"pers_hits": |s| s.tmem.stats().hits.of(Kind::Persistent).get(),
+        c"pers_cumul_zpages": |s| pers(s).ever_pages,
+        c"pers_cumul_zbytes": |s| pers(s).ever_bytes,
+        c"pers_taken_frames": |s| pers(s).taken,
         c"flush_total": |s| s.tmem.stats().flush_total.get(),
         c"flush_found": |s| s.tmem.stats().flush_found.get(),
         c"flush_range_total": |s| s.tmem.stats().flrange_total.get(),
@@ -151,11 +165,15 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"failed_eph_puts": |s| s.tmem.stats().failed_puts.of(Kind::Ephemeral).get(),
         c"failed_pers_puts": |s| s.tmem.stats().failed_puts.of(Kind::Persistent).get(),
         c"failed_pers_gets": |s| s.tmem.stats().failed_gets.of(Kind::Persistent).get(),
-        c"compress_poor": |s| s.store().stats().poor.get(),
+        c"compress_poor": |s| s.store().stats().poor.get() + pers(s).poor,
+        c"pers_compress_poor": |s| pers(s).poor,
+        c"pers_refused_full": |s| pers(s).full,
         c"refused_full": |s| s.store().stats().full.get(),
         c"put_to_flush": |s| s.stats.put_to_flush.get(),
-        c"failed_get_free_pages": |s| s.store().zbud().stats().failed_get_free_pages,
-        c"failed_alloc": |s| s.store().zbud().stats().failed_alloc,
+        c"failed_get_free_pages": |s| {
+            s.store().zbud().stats().failed_get_free_pages + pers(s).failed_get_free_pages
+        },
+        c"failed_alloc": |s| s.store().zbud().stats().failed_alloc + pers(s).failed_alloc,
         c"corrupt_pages": |s| s.store().stats().corrupt.get(),
     };
     &NUMBERS

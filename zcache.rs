@@ -16,7 +16,9 @@
 //!   -> Store       store.rs                 handle -> bytes: same-filled, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
-//!                    zbud.rs                in one half of a frame
+//!                    zbud.rs                in one half of a frame (file pages)
+//!                    persistent.rs
+//!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
 //! ```
 //!
@@ -65,6 +67,7 @@ mod kobject;
 mod lzo;
 #[path = "rust/oom.rs"]
 mod oom;
+mod persistent;
 mod policy;
 #[path = "rust/setup.rs"]
 mod setup;
@@ -75,6 +78,7 @@ mod sysfs;
 mod tmem;
 #[path = "rust/workspace.rs"]
 mod workspace;
+mod xvmalloc;
 mod zbud;
 
 module! {
@@ -91,6 +95,10 @@ module! {
         limit_percent: u32 {
             default: 50,
             description: "Percent of RAM that file pages may take, 1 to 90",
+        },
+        pers_limit_percent: u32 {
+            default: 50,
+            description: "Percent of RAM that swapped pages may take, 1 to 75",
         },
     },
 }
@@ -199,10 +207,10 @@ struct Stats {
 
 impl System {
     /// Allocates an empty system. May sleep.
-    fn new(percent: u32) -> Result<Self> {
+    fn new(percent: u32, persistent_percent: u32) -> Result<Self> {
         // SAFETY: Reads a counter.
         let ram = unsafe { bindings::totalram_pages() };
-        let policy = Policy::new(ram, percent);
+        let policy = Policy::new(ram, percent).with_persistent(ram, persistent_percent);
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
                 policy,
@@ -346,6 +354,7 @@ impl frontswap::Store for System {
     fn load_page(slot: Slot, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
+            system.store().persistent().top_up();
             page.with_bytes_mut(|bytes| system.tmem.get(system.swap, &oid, index, bytes).is_ok())
         })
     }
@@ -381,25 +390,37 @@ struct Zcache {
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
 }
 
+/// The percentage to use where the user asked for `percent`, with a warning if that is not in range.
+fn percent_of(name: &str, percent: u32, max: u32, default: u32) -> u32 {
+    policy::checked_percent(percent, max).unwrap_or_else(|| {
+        pr_warn!("{name}={percent} is not in 1..={max}: using {default}\n");
+        default
+    })
+}
+
 impl Zcache {
     /// Turns zcache on: state first, then those who take memory back, then the hooks.
     fn start(&mut self, module: &'static ThisModule) -> Result<Status> {
-        let asked = module_parameters::limit_percent.value();
-        let percent = policy::checked_percent(asked).unwrap_or_else(|| {
-            pr_warn!(
-                "limit_percent={} is not in 1..={}: using {}\n",
-                asked,
-                policy::MAX_LIMIT_PERCENT,
-                policy::DEFAULT_LIMIT_PERCENT
-            );
-            policy::DEFAULT_LIMIT_PERCENT
-        });
-        SYSTEM.populate(System::new(percent)?);
+        let percent = percent_of(
+            "limit_percent",
+            module_parameters::limit_percent.value(),
+            policy::MAX_LIMIT_PERCENT,
+            policy::DEFAULT_LIMIT_PERCENT,
+        );
+        let persistent_percent = percent_of(
+            "pers_limit_percent",
+            module_parameters::pers_limit_percent.value(),
+            policy::MAX_PERSISTENT_PERCENT,
+            policy::DEFAULT_PERSISTENT_PERCENT,
+        );
+        SYSTEM.populate(System::new(percent, persistent_percent)?);
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
         self._folder.add(sysfs::files())?;
         self._folder.add(sysfs::lists())?;
-        pr_info!("up to {}% of RAM for file pages\n", percent);
+        pr_info!(
+            "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"
+        );
         Ok(Status::Started {
             cleancache: Half::start("cleancache", NOCLEANCACHE.given(), || {
                 cleancache::register::<System>(module)

@@ -62,7 +62,8 @@ make_swap() {
 
 # Every counter of what the swap half holds must be zero.
 no_swapped_page() {
-	for name in pers_stored_pages; do
+	for name in pers_stored_pages pers_frames pers_zpages pers_zbytes \
+		pers_same_filled_pages; do
 		holds "$1: $name is zero" "$(counter $name)" -eq 0
 	done
 }
