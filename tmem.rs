@@ -400,7 +400,7 @@ impl<P: Pam> Tmem<P> {
         might_sleep();
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
-        self.stats.puts.add(1);
+        self.stats.puts.of(pool.kind).add(1);
         self.put_into(&pool, id, oid, index, page, gfp)
             .inspect_err(|_| self.stats.failed_puts.of(pool.kind).add(1))
     }
@@ -467,7 +467,7 @@ impl<P: Pam> Tmem<P> {
     pub(crate) fn get(&self, pool: PoolId, oid: &Oid, index: u64, page: &mut PageBytes) -> Result {
         might_sleep();
         let pool = self.pool(pool).ok_or(ENOENT)?;
-        self.stats.gets.add(1);
+        self.stats.gets.of(pool.kind).add(1);
         let index = u32::try_from(index).map_err(|_| ENOENT)?;
         let place = Place::new(oid, index);
         let filled = if pool.shared.is_some() {
@@ -476,10 +476,10 @@ impl<P: Pam> Tmem<P> {
             self.get_private(&pool, &place, page)?
         };
         if !filled {
-            self.stats.failed_gets.add(1);
+            self.stats.failed_gets.of(pool.kind).add(1);
             return Err(EIO);
         }
-        self.stats.hits.add(1);
+        self.stats.hits.of(pool.kind).add(1);
         Ok(())
     }
 

@@ -574,8 +574,8 @@ mod suite {
             assert!(rig.misses(pool, &oid, 5));
             assert!(rig.clean());
             assert_eq!(rig.tmem.stats.failed_puts.of(kind).get(), 2);
+            assert_eq!(rig.tmem.stats.puts.of(kind).get(), 3);
         }
-        assert_eq!(rig.tmem.stats.puts.get(), 6);
         Ok(())
     }
 
@@ -617,8 +617,9 @@ mod suite {
         for _ in 0..3 {
             assert!(rig.misses(pool, &oid, 0));
         }
-        assert_eq!(rig.tmem.stats.gets.get(), 5);
-        assert_eq!(rig.tmem.stats.hits.get(), 1);
+        assert_eq!(rig.tmem.stats.gets.of(Ephemeral).get(), 5);
+        assert_eq!(rig.tmem.stats.hits.of(Ephemeral).get(), 1);
+        assert_eq!(rig.tmem.stats.gets.of(Persistent).get(), 0);
         Ok(())
     }
 
@@ -999,8 +1000,8 @@ mod suite {
             assert!(rig.misses(pool, &oid, 0));
             assert!(rig.clean());
         }
-        assert_eq!(rig.tmem.stats.failed_gets.get(), 2);
-        assert_eq!(rig.tmem.stats.hits.get(), 0);
+        assert_eq!(rig.tmem.stats.failed_gets.of(Ephemeral).get(), 2);
+        assert_eq!(rig.tmem.stats.hits.of(Ephemeral).get(), 0);
         Ok(())
     }
 
