@@ -12,7 +12,10 @@
 //! the swap device. Stored data that cannot be read is an error, never a miss: the swap device has
 //! older data in that place, or none.
 
-use kernel::prelude::*;
+use kernel::{
+    alloc::Flags,
+    prelude::*, //
+};
 
 use crate::{
     codec::{
@@ -36,6 +39,10 @@ use crate::{
 /// Where frames are out, a page is compressed only if there is a hole for this many bytes: half of
 /// the pages of programs need less.
 const MIN_HOLE: usize = 1024;
+
+/// The most frames to have ready. Reclaim takes 32 pages at a time, which need 11 frames or so, and
+/// several tasks may be in it.
+const AHEAD_MOST: u32 = 1024;
 
 /// What a handle says.
 enum Form {
@@ -234,12 +241,20 @@ impl Persistent {
         }
     }
 
-    /// Allocates frames for puts to come, as [`Store::top_up`](crate::store::Store::top_up) does.
-    pub(crate) fn top_up(&self) {
-        let allowed = self.xvmalloc.limit();
-        self.xvmalloc.set_keep(policy::keep(allowed));
-        let ahead = policy::ahead(allowed);
-        self.xvmalloc.top_up(ahead, ahead, policy::put_flags());
+    /// Should somebody call [`Self::top_up`]?
+    pub(crate) fn is_short(&self) -> bool {
+        self.xvmalloc.is_short(self.ahead() / 2)
+    }
+
+    /// Allocates frames for puts to come. As long as no page is stored, none. Sleeps if `flags` do.
+    pub(crate) fn top_up(&self, flags: Flags) {
+        self.xvmalloc
+            .set_keep(self.ahead());
+        self.xvmalloc.top_up(self.ahead(), self.ahead(), flags);
+    }
+
+    fn ahead(&self) -> u32 {
+        (self.xvmalloc.limit() as u32 / 16).min(AHEAD_MOST)
     }
 }
 

@@ -30,7 +30,10 @@ use kernel::{
     bindings,
     page::PAGE_SIZE,
     prelude::*,
-    sync::SetOnce,
+    sync::{
+        Arc,
+        SetOnce, //
+    },
     ThisModule, //
 };
 
@@ -38,6 +41,7 @@ use crate::{
     folio::FolioPage,
     frontswap::Slot,
     policy::Policy,
+    refill::Refill,
     setup::boot_word,
     store::{
         Count,
@@ -69,6 +73,7 @@ mod lzo;
 mod oom;
 mod persistent;
 mod policy;
+mod refill;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
@@ -191,6 +196,8 @@ struct System {
     client: ClientId,
     /// Where swapped pages are, of all swap areas.
     swap: PoolId,
+    /// Gets frames for swapped pages.
+    refill: Arc<Refill>,
     stats: Stats,
 }
 
@@ -225,6 +232,12 @@ impl System {
             tmem,
             client,
             swap,
+            refill: Refill::new(|flags| {
+                if let Some(system) = get() {
+                    system.store().persistent().top_up(flags);
+                    system.tmem.top_up(flags);
+                }
+            })?,
             stats: Stats::default(),
         })
     }
@@ -342,19 +355,23 @@ impl frontswap::Store for System {
     fn store_page(slot: Slot, page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
-            page.with_bytes(|bytes| {
+            let stored = page.with_bytes(|bytes| {
                 system
                     .tmem
                     .put(system.swap, &oid, index, bytes, policy::put_flags())
                     .is_ok()
-            })
+            });
+            if system.store().persistent().is_short() || system.tmem.is_short() {
+                system.refill.start();
+            }
+            stored
         })
     }
 
     fn load_page(slot: Slot, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
-            system.store().persistent().top_up();
+            system.store().persistent().top_up(policy::put_flags());
             page.with_bytes_mut(|bytes| system.tmem.get(system.swap, &oid, index, bytes).is_ok())
         })
     }
