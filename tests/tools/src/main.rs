@@ -7,6 +7,7 @@ mod counters;
 mod device;
 mod exercise;
 mod manifest;
+mod pages;
 mod plot;
 mod record;
 mod report;
@@ -27,6 +28,7 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          [--latency-reads N] [--sysfs DIR]
        zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
                          [--squeeze-mib N]
+       zcache-tools pages --to FILE --mib N PID
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
 
 fn main() -> ExitCode {
@@ -79,6 +81,17 @@ fn run() -> Result<bool> {
             files: options.number_of_files,
             squeeze_mib: options.squeeze_mib,
         }),
+        Some("pages") => match options.files.as_slice() {
+            [pid] => {
+                let pid = pid.to_str().and_then(|pid| pid.parse().ok());
+                let bytes = options.mib.context("--mib is missing")? << 20;
+                let to = options.to.context("--to is missing")?;
+                let added = pages::record(pid.context("PID is no number")?, bytes, &to)?;
+                // A program that has hardly begun is not what was asked for.
+                Ok(added >= bytes / 2)
+            }
+            _ => bail!("{USAGE}"),
+        },
         Some("report") => match options.files.as_slice() {
             [none, zcache, ram] => report::run(
                 [none, zcache, ram],
