@@ -78,6 +78,8 @@ pub(crate) struct Stats {
     pub(crate) frames: u64,
     /// Bytes of compressed pages in them, now.
     pub(crate) bytes: u64,
+    /// Bytes of the holes between them, now.
+    pub(crate) hole_bytes: u64,
     /// Pages that lie in two pieces, now.
     pub(crate) split: u64,
     /// Pages ever stored in frames.
@@ -86,6 +88,8 @@ pub(crate) struct Stats {
     pub(crate) ever_bytes: u64,
     /// Memory besides the frames, in bytes, without the codec's.
     pub(crate) metadata_bytes: u64,
+    /// Frames ever emptied by moving pages, to give them back.
+    pub(crate) compacted: u64,
     /// Pages refused because they did not shrink enough.
     pub(crate) poor: u64,
     /// Pages refused because there was no room.
@@ -140,7 +144,9 @@ impl Persistent {
             same_filled: self.same_filled.get(),
             frames: stats.frames,
             bytes: stats.bytes,
+            hole_bytes: stats.hole_bytes,
             split: stats.split,
+            compacted: stats.compacted,
             ever_pages: stats.ever_pages,
             ever_bytes: stats.ever_bytes,
             // CAST: A `usize` fits 64 bits.
@@ -232,6 +238,18 @@ impl Persistent {
             Form::Same(_) => self.same_filled.sub(1),
             Form::Parcel(parcel) => self.xvmalloc.free(parcel),
         }
+    }
+
+    /// Frames that [`Persistent::shrink`] may give back. No side effects; does not sleep.
+    pub(crate) fn surplus(&self) -> usize {
+        self.xvmalloc.compactable()
+    }
+
+    /// Gives up to `frames` frames back without losing a page, and returns how many. Does not sleep
+    /// or allocate.
+    pub(crate) fn shrink(&self, frames: usize) -> usize {
+        self.xvmalloc.drop_spares();
+        self.xvmalloc.compact(frames)
     }
 
     /// Allocates frames for puts to come, as [`Store::top_up`](crate::store::Store::top_up) does.

@@ -276,6 +276,13 @@ impl<'a> Pair<'a> {
         }
     }
 
+    /// What both shrinkers do when memory is short.
+    fn compact(&self) {
+        self.xvmalloc.compact(usize::MAX);
+        // SAFETY: The pool is valid.
+        unsafe { zs_compact(self.zsmalloc.pool) };
+    }
+
     fn report(&self, out: &mut Output<'_>, name: &str) -> Result<(), fmt::Error> {
         // A frame that waits for a put counts.
         let stats = self.xvmalloc.stats();
@@ -364,14 +371,26 @@ fn frames(out: &mut Output<'_>, pages: &[(&PageBytes, usize)]) -> Result {
         }
     }
     pair.report(out, "holes").map_err(full)?;
-    // SAFETY: The pool is valid. The shrinker does this when memory is short.
-    unsafe { zs_compact(pair.zsmalloc.pool) };
+    // Both shrinkers do this when memory is short.
+    let start = Instant::<Monotonic>::now();
+    let moved = pair.xvmalloc.compact(usize::MAX);
+    let ours = start.elapsed().as_nanos();
+    let start = Instant::<Monotonic>::now();
+    // SAFETY: The pool is valid.
+    let freed = unsafe { zs_compact(pair.zsmalloc.pool) };
+    let theirs = start.elapsed().as_nanos();
+    // CAST: Numbers of frames fit.
+    let (ours, theirs) = (ours / (moved as i64).max(1), theirs / (freed as i64).max(1));
+    writeln!(out, "compact_xvmalloc_ns_a_frame {ours}").map_err(full)?;
+    writeln!(out, "compact_zsmalloc_ns_a_frame {theirs}").map_err(full)?;
     pair.report(out, "holes_compacted").map_err(full)?;
     // A program ends: its pages go in one run.
     for at in 0..count / 2 {
         pair.free(at);
     }
     pair.report(out, "exit").map_err(full)?;
+    pair.compact();
+    pair.report(out, "exit_compacted").map_err(full)?;
     drop(pair);
 
     // Every second one of a fresh store goes, then others come.
