@@ -40,10 +40,6 @@ use crate::{
 /// the pages of programs need less.
 const MIN_HOLE: usize = 1024;
 
-/// The most frames to have ready. Reclaim takes 32 pages at a time, which need 11 frames or so, and
-/// several tasks may be in it.
-const AHEAD_MOST: u32 = 1024;
-
 /// What a handle says.
 enum Form {
     /// The page repeats this word.
@@ -85,6 +81,8 @@ pub(crate) struct Stats {
     pub(crate) frames: u64,
     /// Bytes of compressed pages in them, now.
     pub(crate) bytes: u64,
+    /// Bytes of the holes between them, now.
+    pub(crate) hole_bytes: u64,
     /// Pages that lie in two pieces, now.
     pub(crate) split: u64,
     /// Pages ever stored in frames.
@@ -93,6 +91,8 @@ pub(crate) struct Stats {
     pub(crate) ever_bytes: u64,
     /// Memory besides the frames, in bytes, without the codec's.
     pub(crate) metadata_bytes: u64,
+    /// Frames ever emptied by moving pages, to give them back.
+    pub(crate) compacted: u64,
     /// Pages refused because they did not shrink enough.
     pub(crate) poor: u64,
     /// Pages refused because there was no room.
@@ -147,7 +147,9 @@ impl Persistent {
             same_filled: self.same_filled.get(),
             frames: stats.frames,
             bytes: stats.bytes,
+            hole_bytes: stats.hole_bytes,
             split: stats.split,
+            compacted: stats.compacted,
             ever_pages: stats.ever_pages,
             ever_bytes: stats.ever_bytes,
             // CAST: A `usize` fits 64 bits.
@@ -241,6 +243,21 @@ impl Persistent {
         }
     }
 
+    /// Frames that [`Persistent::shrink`] may give back. No side effects; does not sleep.
+    pub(crate) fn surplus(&self) -> usize {
+        self.xvmalloc.compactable()
+    }
+
+    /// Gives up to `frames` frames back without losing a page, and returns how many. Frames that
+    /// wait for puts stay, unless everything is asked for: when memory is short is when they are
+    /// needed. Does not sleep or allocate.
+    pub(crate) fn shrink(&self, frames: usize) -> usize {
+        if frames == usize::MAX {
+            self.xvmalloc.drop_spares();
+        }
+        self.xvmalloc.compact(frames)
+    }
+
     /// Should somebody call [`Self::top_up`]?
     pub(crate) fn is_short(&self) -> bool {
         self.xvmalloc.is_short(self.ahead() / 2)
@@ -248,13 +265,14 @@ impl Persistent {
 
     /// Allocates frames for puts to come. As long as no page is stored, none. Sleeps if `flags` do.
     pub(crate) fn top_up(&self, flags: Flags) {
-        self.xvmalloc
-            .set_keep(self.ahead());
-        self.xvmalloc.top_up(self.ahead(), self.ahead(), flags);
+        let ahead = self.ahead();
+        self.xvmalloc.set_keep(ahead);
+        self.xvmalloc.top_up(ahead, ahead, flags);
     }
 
+    /// Frames to have ready.
     fn ahead(&self) -> u32 {
-        (self.xvmalloc.limit() as u32 / 16).min(AHEAD_MOST)
+        policy::ready(self.xvmalloc.limit())
     }
 }
 

@@ -85,6 +85,15 @@ const AHEAD_ONE_IN: usize = 64;
 /// and be missing when memory is short, which is when they are needed.
 const KEEP_ONE_IN: usize = 32;
 
+/// One in so many of the frames that swapped pages may take is allocated ahead of puts.
+///
+/// A put that finds none of these ready mostly finds none at all, see `refill.rs`. They have to last
+/// until the worker runs: a tick of 10 ms, in which a processor stores a thousand pages.
+const READY_ONE_IN: usize = 16;
+
+/// The most frames to allocate ahead of swapped pages, 4 MiB.
+const READY_MOST: u32 = 1024;
+
 /// Percent of RAM that ephemeral pages may take unless the user says otherwise.
 pub(crate) const DEFAULT_LIMIT_PERCENT: u32 = 50;
 
@@ -190,6 +199,12 @@ pub(crate) fn ahead(allowed: usize) -> u32 {
     u32::try_from(allowed / AHEAD_ONE_IN).unwrap_or(u32::MAX)
 }
 
+/// Frames to have ready for swapped pages when `limit` may be held.
+pub(crate) fn ready(limit: usize) -> u32 {
+    // CAST: The smaller of both fits.
+    (limit / READY_ONE_IN).min(READY_MOST as usize) as u32
+}
+
 /// Empty frames to keep when `allowed` may be held.
 pub(crate) fn keep(allowed: usize) -> u32 {
     u32::try_from(allowed / KEEP_ONE_IN).unwrap_or(u32::MAX)
@@ -248,6 +263,13 @@ mod tests {
         assert_eq!(policy.persistent_limit(), 600);
         for (held, left) in [(0, 900), (1, 899), (600, 300), (900, 0), (1000, 0)] {
             assert_eq!(policy.beside(held), left);
+        }
+    }
+
+    #[test]
+    fn frames_ready_are_a_part_and_bounded() {
+        for (limit, frames) in [(0, 0), (15, 0), (16, 1), (16_000, 1000), (usize::MAX, 1024)] {
+            assert_eq!(ready(limit), frames);
         }
     }
 

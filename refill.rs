@@ -11,8 +11,8 @@
 use kernel::{
     alloc::{
         flags::{
-            __GFP_RETRY_MAYFAIL,
             __GFP_NOWARN, //
+            __GFP_RETRY_MAYFAIL,
         },
         Flags, //
     },

@@ -74,6 +74,9 @@ mod oom;
 mod persistent;
 mod policy;
 mod refill;
+#[cfg(CONFIG_ZCACHE_REPLAY)]
+#[path = "bench/replay.rs"]
+mod replay;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
@@ -403,6 +406,8 @@ impl oom::Relief for System {
 /// What has to be undone when the module goes, which it can only as long as zcache is off.
 struct Zcache {
     _folder: kobject::Folder,
+    #[cfg(CONFIG_ZCACHE_REPLAY)]
+    _replay: kobject::Folder,
     _shrinker: Option<shrinker::Registration<System>>,
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
 }
@@ -453,6 +458,8 @@ impl kernel::Module for Zcache {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let mut this = Zcache {
             _folder: kobject::Folder::in_mm(c"zcache")?,
+            #[cfg(CONFIG_ZCACHE_REPLAY)]
+            _replay: kobject::Folder::in_mm(c"zcache_replay")?,
             _shrinker: None,
             _oom: None,
         };
@@ -471,6 +478,8 @@ impl kernel::Module for Zcache {
         };
         STATUS.populate(status);
         this._folder.add(sysfs::status())?;
+        #[cfg(CONFIG_ZCACHE_REPLAY)]
+        this._replay.add(replay::files())?;
         Ok(this)
     }
 }
