@@ -12,10 +12,7 @@
 //! the swap device. Stored data that cannot be read is an error, never a miss: the swap device has
 //! older data in that place, or none.
 
-use kernel::{
-    alloc::Flags,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use crate::{
     codec::{
@@ -39,6 +36,10 @@ use crate::{
 /// Where frames are out, a page is compressed only if there is a hole for this many bytes: half of
 /// the pages of programs need less.
 const MIN_HOLE: usize = 1024;
+
+/// Frames to have ready: reclaim takes 32 pages at a time, which need 16 at the most if they shrink
+/// to half.
+const READY: u32 = 16;
 
 /// What a handle says.
 enum Form {
@@ -178,12 +179,12 @@ impl Persistent {
             return Ok(Form::Same(word).handle());
         }
         let counted = || other().inspect(|_| self.taken.add(1));
-        let (reservation, limit) = match self.xvmalloc.reserve(policy::put_flags(), counted) {
+        let (reservation, limit) = match self.xvmalloc.reserve(policy::swap_flags(), counted) {
             Ok(reservation) => (reservation, xvmalloc::MAX_PARCEL),
             Err(_) => {
                 let limit = self.xvmalloc.room();
                 let hole = match limit {
-                    MIN_HOLE.. => self.xvmalloc.reserve_hole(policy::put_flags()).ok(),
+                    MIN_HOLE.. => self.xvmalloc.reserve_hole(policy::swap_flags()).ok(),
                     _ => None,
                 };
                 (hole.ok_or(ENOSPC).inspect_err(|_| self.full.add(1))?, limit)
@@ -248,31 +249,19 @@ impl Persistent {
         self.xvmalloc.compactable()
     }
 
-    /// Gives up to `frames` frames back without losing a page, and returns how many. Frames that
-    /// wait for puts stay, unless everything is asked for: when memory is short is when they are
-    /// needed. Does not sleep or allocate.
+    /// Gives up to `frames` frames back without losing a page, and returns how many, besides the few
+    /// that wait for puts. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
-        if frames == usize::MAX {
-            self.xvmalloc.drop_spares();
-        }
+        self.xvmalloc.drop_spares();
         self.xvmalloc.compact(frames)
     }
 
-    /// Should somebody call [`Self::top_up`]?
-    pub(crate) fn is_short(&self) -> bool {
-        self.xvmalloc.is_short(self.ahead() / 2)
-    }
-
-    /// Allocates frames for puts to come. As long as no page is stored, none. Sleeps if `flags` do.
-    pub(crate) fn top_up(&self, flags: Flags) {
-        let ahead = self.ahead();
-        self.xvmalloc.set_keep(ahead);
-        self.xvmalloc.top_up(ahead, ahead, flags);
-    }
-
-    /// Frames to have ready.
-    fn ahead(&self) -> u32 {
-        policy::ready(self.xvmalloc.limit())
+    /// Allocates a few frames for puts to come. To be called by those who swap in, and so have just
+    /// found memory: a batch of reclaim then need not take it all from what is left in need.
+    pub(crate) fn top_up(&self) {
+        let ready = policy::ahead(self.xvmalloc.limit()).min(READY);
+        self.xvmalloc.set_keep(ready);
+        self.xvmalloc.top_up(ready, ready, policy::put_flags());
     }
 }
 

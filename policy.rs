@@ -44,6 +44,7 @@ use kernel::{
             __GFP_NOMEMALLOC,
             __GFP_NORETRY,
             __GFP_NOWARN,
+            GFP_ATOMIC,
             GFP_NOWAIT, //
         },
         Flags, //
@@ -85,15 +86,6 @@ const AHEAD_ONE_IN: usize = 64;
 /// and be missing when memory is short, which is when they are needed.
 const KEEP_ONE_IN: usize = 32;
 
-/// One in so many of the frames that swapped pages may take is allocated ahead of puts.
-///
-/// A put that finds none of these ready mostly finds none at all, see `refill.rs`. They have to last
-/// until the worker runs: a tick of 10 ms, in which a processor stores a thousand pages.
-const READY_ONE_IN: usize = 16;
-
-/// The most frames to allocate ahead of swapped pages, 4 MiB.
-const READY_MOST: u32 = 1024;
-
 /// Percent of RAM that ephemeral pages may take unless the user says otherwise.
 pub(crate) const DEFAULT_LIMIT_PERCENT: u32 = 50;
 
@@ -117,6 +109,26 @@ pub(crate) const MAX_PERSISTENT_PERCENT: u32 = 75;
 /// itself make progress. Failure is common and handled.
 pub(crate) fn put_flags() -> Flags {
     GFP_NOWAIT | __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC
+}
+
+/// How memory is allocated to store a swapped page.
+///
+/// Pages are swapped out when memory is exhausted, mostly in the middle of an allocation that found
+/// none. [`put_flags`] alone cannot get a frame then: what is free lies below the mark above which
+/// anybody may allocate. So this asks as those do who cannot wait, or whom reclaim needs to make
+/// progress: it may go on to half of that mark. The rest stays for reclaim itself, and the reserves
+/// without any limit are not touched, as the kernel clears `PF_MEMALLOC` around a store.
+///
+/// It is a loan. A batch of reclaim takes 32 pages, which need some 14 frames, and 32 frames are
+/// free when it is done; even pages that hardly shrink take no more than they give. If the loan is
+/// refused, the page goes to the swap device.
+///
+/// Measured, a program with data of 1.5 times its 57 MiB of RAM, on one processor: with
+/// [`put_flags`] and a worker that allocates up to 453 frames ahead, 8700 of 13600 pages were
+/// refused while the data was made, and 4.6 of 8 MiB of it that were visited then came from the
+/// disk. With these, none was refused and nothing came from the disk.
+pub(crate) fn swap_flags() -> Flags {
+    GFP_ATOMIC | put_flags()
 }
 
 /// The limits, and the turn of the next page when full.
@@ -199,12 +211,6 @@ pub(crate) fn ahead(allowed: usize) -> u32 {
     u32::try_from(allowed / AHEAD_ONE_IN).unwrap_or(u32::MAX)
 }
 
-/// Frames to have ready for swapped pages when `limit` may be held.
-pub(crate) fn ready(limit: usize) -> u32 {
-    // CAST: The smaller of both fits.
-    (limit / READY_ONE_IN).min(READY_MOST as usize) as u32
-}
-
 /// Empty frames to keep when `allowed` may be held.
 pub(crate) fn keep(allowed: usize) -> u32 {
     u32::try_from(allowed / KEEP_ONE_IN).unwrap_or(u32::MAX)
@@ -263,13 +269,6 @@ mod tests {
         assert_eq!(policy.persistent_limit(), 600);
         for (held, left) in [(0, 900), (1, 899), (600, 300), (900, 0), (1000, 0)] {
             assert_eq!(policy.beside(held), left);
-        }
-    }
-
-    #[test]
-    fn frames_ready_are_a_part_and_bounded() {
-        for (limit, frames) in [(0, 0), (15, 0), (16, 1), (16_000, 1000), (usize::MAX, 1024)] {
-            assert_eq!(ready(limit), frames);
         }
     }
 

@@ -175,10 +175,6 @@ pub(crate) trait Pam: Send + Sync {
     fn free(&self, kind: Kind, handle: Handle);
 }
 
-/// Index nodes to have ready for persistent pages, 48 KiB. A batch of reclaim takes 32 pages, which
-/// mostly have two or three nodes.
-const SPARES: usize = 256;
-
 /// A pool's place in the table.
 struct Seat {
     pool: Arc<Pool>,
@@ -227,9 +223,6 @@ impl Table {
 pub(crate) struct Tmem<P: Pam> {
     #[pin]
     table: SpinLock<Table>,
-    /// Index nodes for persistent pages whose put finds no memory; see [`Tmem::top_up`].
-    #[pin]
-    spares: SpinLock<KVec<Spare>>,
     stats: Stats,
     faults: Faults,
     #[pin]
@@ -243,7 +236,6 @@ impl<P: Pam> Tmem<P> {
     pub(crate) fn new(pam: impl PinInit<P, Error>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             table <- new_spinlock!(Table::new(), "tmem_table"),
-            spares <- new_spinlock!(KVec::with_capacity(SPARES, GFP_KERNEL)?, "tmem_spares"),
             stats: Stats::default(),
             faults: Faults::default(),
             pam <- pam,
@@ -262,48 +254,8 @@ impl<P: Pam> Tmem<P> {
 
     /// Returns how many bytes the index takes.
     pub(crate) fn metadata_bytes(&self) -> u64 {
-        // CAST: a `usize` fits 64 bits.
-        let spares = self.spares.lock().len() as u64;
         // CAST: both sizes are far below 2^32.
-        (self.stats.chunks.now() + spares) * NODE_BYTES as u64
-            + self.stats.pools.now() * POOL_BYTES as u64
-    }
-
-    /// Allocates index nodes for puts of persistent pages to come, which are lost to the caller's
-    /// purpose if they fail for want of memory. Gives up when `gfp` allows no more.
-    ///
-    /// As long as there is no persistent page, gives back those that are left instead.
-    pub(crate) fn top_up(&self, gfp: Flags) {
-        let wanted = self.spares_wanted();
-        loop {
-            let mut spares = self.spares.lock();
-            if spares.len() > wanted {
-                let _excess = spares.pop();
-                drop(spares);
-                continue;
-            }
-            drop(spares);
-            if self.spares.lock().len() == wanted {
-                return;
-            }
-            let Ok(node) = self.reserve(gfp) else {
-                return;
-            };
-            // What is pushed too much is freed here.
-            let _excess = self.spares.lock().push_within_capacity(node);
-        }
-    }
-
-    /// Returns whether [`Tmem::top_up`] should be called soon.
-    pub(crate) fn is_short(&self) -> bool {
-        self.spares.lock().len() < self.spares_wanted() / 2
-    }
-
-    fn spares_wanted(&self) -> usize {
-        match self.stats.pages.of(Kind::Persistent).now() {
-            0 => 0,
-            _ => SPARES,
-        }
+        self.stats.chunks.now() * NODE_BYTES as u64 + self.stats.pools.now() * POOL_BYTES as u64
     }
 
     /// Registers a client. Sleeps as `gfp` allows; fails with [`ENOMEM`].
@@ -458,7 +410,7 @@ impl<P: Pam> Tmem<P> {
             match pool.insert(&self.stats, place, handle, newest, &mut spare) {
                 Insert::Done(excess) => break (excess, Ok(())),
                 Insert::Dead => break (Some(handle), Err(ENOENT)),
-                Insert::NeedNode => match self.node_for(pool, gfp) {
+                Insert::NeedNode => match self.reserve(gfp) {
                     Ok(node) => spare = Some(node),
                     Err(e) => break (Some(handle), Err(e)),
                 },
@@ -468,15 +420,6 @@ impl<P: Pam> Tmem<P> {
             self.pam.free(pool.kind, excess);
         }
         result
-    }
-
-    /// Allocates an index node for a pool; if that fails, a spare one has to do for pages that must
-    /// not be lost.
-    fn node_for(&self, pool: &Pool, gfp: Flags) -> Result<Spare> {
-        self.reserve(gfp).or_else(|e| match pool.kind {
-            Kind::Ephemeral => Err(e),
-            Kind::Persistent => self.spares.lock().pop().ok_or(e),
-        })
     }
 
     /// Fetches a page: out of a private pool, a copy from a shared one.

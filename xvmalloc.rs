@@ -119,9 +119,6 @@ const SLACK: usize = 4;
 /// Records that one parcel may need: a frame is opened, which makes one, and divided.
 const RUNS_EACH: u32 = 2;
 
-/// Pages of the common sort that a frame takes.
-const PAGES_EACH: u32 = 3;
-
 /// Runs a frame for which there can be records: enough for pages that shrink to a tenth or so.
 ///
 /// With shorter ones, records run out before frames do, when the pages stored are several times as
@@ -290,21 +287,9 @@ impl Xvmalloc {
                 break;
             }
             if self.grow(heap, flags, || None).is_err() {
-                return;
+                break;
             }
         }
-        for _ in 0..most {
-            if !self.heap.lock().is_short_of_runs(enough) || self.add_runs(flags).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Would [`Xvmalloc::top_up`] with so many add anything, memory and limit allowing?
-    pub(crate) fn is_short(&self, enough: u32) -> bool {
-        let heap = self.heap.lock();
-        let frames = enough.min(heap.spares_wanted());
-        heap.spare.len < heap.promised + frames || heap.is_short_of_runs(enough)
     }
 
     /// Adds a spare frame.

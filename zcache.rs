@@ -30,10 +30,7 @@ use kernel::{
     bindings,
     page::PAGE_SIZE,
     prelude::*,
-    sync::{
-        Arc,
-        SetOnce, //
-    },
+    sync::SetOnce,
     ThisModule, //
 };
 
@@ -41,7 +38,6 @@ use crate::{
     folio::FolioPage,
     frontswap::Slot,
     policy::Policy,
-    refill::Refill,
     setup::boot_word,
     store::{
         Count,
@@ -73,7 +69,6 @@ mod lzo;
 mod oom;
 mod persistent;
 mod policy;
-mod refill;
 #[cfg(CONFIG_ZCACHE_REPLAY)]
 #[path = "bench/replay.rs"]
 mod replay;
@@ -199,8 +194,6 @@ struct System {
     client: ClientId,
     /// Where swapped pages are, of all swap areas.
     swap: PoolId,
-    /// Gets frames for swapped pages.
-    refill: Arc<Refill>,
     stats: Stats,
 }
 
@@ -235,12 +228,6 @@ impl System {
             tmem,
             client,
             swap,
-            refill: Refill::new(|flags| {
-                if let Some(system) = get() {
-                    system.store().persistent().top_up(flags);
-                    system.tmem.top_up(flags);
-                }
-            })?,
             stats: Stats::default(),
         })
     }
@@ -358,23 +345,19 @@ impl frontswap::Store for System {
     fn store_page(slot: Slot, page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
-            let stored = page.with_bytes(|bytes| {
+            page.with_bytes(|bytes| {
                 system
                     .tmem
-                    .put(system.swap, &oid, index, bytes, policy::put_flags())
+                    .put(system.swap, &oid, index, bytes, policy::swap_flags())
                     .is_ok()
-            });
-            if system.store().persistent().is_short() || system.tmem.is_short() {
-                system.refill.start();
-            }
-            stored
+            })
         })
     }
 
     fn load_page(slot: Slot, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
-            system.store().persistent().top_up(policy::put_flags());
+            system.store().persistent().top_up();
             page.with_bytes_mut(|bytes| system.tmem.get(system.swap, &oid, index, bytes).is_ok())
         })
     }

@@ -11,7 +11,6 @@ use super::{
     GRAIN,
     GRAINS,
     MIN_PIECE,
-    PAGES_EACH,
     RUNS_EACH,
     SLACK, //
 };
@@ -297,13 +296,6 @@ impl Heap {
     /// Whether there are too few records of runs for those to whom some were promised.
     pub(super) fn lacks_runs(&self) -> bool {
         self.unused_runs.len < self.promised_runs * RUNS_EACH
-    }
-
-    /// Whether records would run out before `frames` more frames are full of common pages.
-    pub(super) fn is_short_of_runs(&self, frames: u32) -> bool {
-        self.stats.pages != 0
-            && self.unused_runs.len
-                < (self.promised_runs + frames.saturating_mul(PAGES_EACH)) * RUNS_EACH
     }
 
     /// Spare frames to keep now beyond the promised ones.
