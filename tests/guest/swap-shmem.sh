@@ -40,7 +40,8 @@ tail -c +1000001 /tmp/d/part.ab | tr -d '\0' >/tmp/rest
 holds 'the regrown tail is zeroes' "$(wc -c </tmp/rest)" -eq 0
 
 rm /tmp/d/*
-no_swapped_page 'after rm'
+held_only_in_use 'after rm'
 holds 'none was lost' "$(counter failed_pers_gets)" -eq 0
 umount /tmp/d
 swapoff /dev/ubda
+no_swapped_page 'after swapoff'
