@@ -36,8 +36,8 @@ const TRIES: usize = 8;
 /// One hole in so many frames' worth is normal, and no reason to move anything.
 const NORMAL_ONE_IN: u64 = 8;
 
-/// A piece on its way.
-struct Move {
+/// A piece on its way: as long as this exists, both places are its own.
+pub(super) struct Move {
     from: Piece,
     to: Piece,
     /// The run to move, and the one that it changes places with.
@@ -45,6 +45,22 @@ struct Move {
     target: u32,
     /// The run that has the counts of the parcel.
     head: u32,
+}
+
+impl Move {
+    /// Copies the piece. Without the lock, between `begin_move` and `end_move`.
+    pub(super) fn copy(&self) {
+        let copy = |data: &[u8]| {
+            // SAFETY:
+            // - The frame is not freed: the target is a used run in it until `end_move`.
+            // - The range ends within the page, see `with_data`, and has the length of `data`:
+            //   `begin_move` made it so.
+            // - Nobody else reads or writes it: runs are disjoint, and nobody knows this one.
+            unsafe { self.to.bytes.write(self.to.range.start, data) };
+        };
+        // SAFETY: As for `with_data`: `begin_move` has seen a reference, and pinned the parcel.
+        unsafe { self.from.bytes.read(self.from.range.clone(), copy) };
+    }
 }
 
 impl Heap {
@@ -94,7 +110,7 @@ impl Heap {
     }
 
     /// Takes the holes of a frame off their lists.
-    fn close(&mut self, slot: u32) {
+    pub(super) fn close(&mut self, slot: u32) {
         let hole = |state| matches!(state, State::Hole { .. });
         while let Some(number) = self.run_in(slot, 0, hole) {
             self.unlist(number);
@@ -105,7 +121,7 @@ impl Heap {
 
     /// Makes what is closed in a frame holes again. Tells whether the frame is empty; it is then
     /// a spare one.
-    fn reopen(&mut self, slot: u32) -> bool {
+    pub(super) fn reopen(&mut self, slot: u32) -> bool {
         let closed = |state| state == State::Closed;
         while let Some(number) = self.run_in(slot, 0, closed) {
             if self.release(number) {
@@ -117,7 +133,7 @@ impl Heap {
 
     /// Pins the parcel of a run, and takes a hole for that piece. [`None`] if there is none, or if
     /// the parcel is in use.
-    fn begin_move(&mut self, run: u32) -> Option<Move> {
+    pub(super) fn begin_move(&mut self, run: u32) -> Option<Move> {
         let head = match self.runs[run].state {
             State::Head { .. } => run,
             State::Rest { head } if head != NIL => head,
@@ -159,7 +175,7 @@ impl Heap {
     }
 
     /// The piece has been copied: from now on it is there, unless somebody reads it here.
-    fn end_move(&mut self, step: &Move) {
+    pub(super) fn end_move(&mut self, step: Move) {
         let alone = matches!(
             self.runs[step.head].state,
             State::Head {
@@ -240,8 +256,6 @@ impl Xvmalloc {
             }
         }
         self.heap.lock().compacting = false;
-        // The last one is spare, and would be kept for the next put.
-        self.drop_spares();
         done
     }
 
@@ -262,23 +276,19 @@ impl Xvmalloc {
             };
             drop(heap);
 
-            let copy = |data: &[u8]| {
-                // SAFETY:
-                // - The frame is not freed: the target is a used run in it.
-                // - The range ends within the page, see `with_data`, and has the length of `data`:
-                //   `begin_move` took it from there.
-                // - Nobody else reads or writes it: runs are disjoint, and nobody knows this one.
-                unsafe { step.to.bytes.write(step.to.range.start, data) };
-            };
-            // SAFETY: As for `with_data`: `begin_move` has seen a reference, and pinned the parcel.
-            unsafe { step.from.bytes.read(step.from.range.clone(), copy) };
+            step.copy();
 
             heap = self.heap.lock();
-            heap.end_move(&step);
+            heap.end_move(step);
         }
         let empty = heap.reopen(slot);
         heap.stats.compacted += u64::from(empty);
+        // It is for the system, not for puts to come, of which others take care.
+        let spare = heap.spare.len;
+        let wanted = spare.saturating_sub(heap.promised + u32::from(empty));
+        let page = heap.surplus(wanted);
         self.finish(heap);
+        drop(page);
         Some(empty)
     }
 }

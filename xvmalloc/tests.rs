@@ -881,8 +881,80 @@ mod cases {
         Ok(stay)
     }
 
-    /// A parcel that somebody reads stays where it is; one that is read, or freed, while it is
-    /// copied as well.
+    /// What others may do between the two halves of a move: nothing, read, free, and put.
+    #[test]
+    fn compaction_step_by_step() -> Result {
+        for what in 0..4 {
+            let mut rig = Rig::new(64)?;
+            let all = quarters(&mut rig, 16)?;
+            let kept = all[0];
+            let run = kept.parcel.number();
+            let mut heap = rig.xv.heap.lock();
+            let slot = heap.runs[run].frame;
+            heap.close(slot);
+            let step = heap.begin_move(run).ok_or(ENOSPC)?;
+            // Nobody else can move it meanwhile.
+            assert!(heap.begin_move(run).is_none());
+            drop(heap);
+            let end = || {
+                step.copy();
+                let mut heap = rig.xv.heap.lock();
+                heap.end_move(step);
+                rig.xv.finish(heap);
+            };
+            let mut other = None;
+            match what {
+                0 => end(),
+                1 => rig.xv.with_data(kept.parcel, |head, _| {
+                    end();
+                    check!(same(head, &[], kept.seed, kept.len));
+                })?,
+                2 => {
+                    rig.xv.free(kept.parcel);
+                    assert!(rig.gone(kept.parcel));
+                    end();
+                }
+                _ => {
+                    // Nothing is put where it is being moved from, or to.
+                    for (i, b) in rig.data[..600].iter_mut().enumerate() {
+                        *b = byte(99, i);
+                    }
+                    let reservation = rig.reserve().map_err(|_| ENOMEM)?;
+                    let parcel = reservation.create(&rig.data[..600]).map_err(|_| EINVAL)?;
+                    let put = Kept {
+                        parcel,
+                        len: 600,
+                        seed: 99,
+                    };
+                    assert!(rig.xv.heap.lock().runs[parcel.number()].frame != slot);
+                    end();
+                    assert!(rig.holds(put));
+                    other = Some(put);
+                }
+            }
+            let mut heap = rig.xv.heap.lock();
+            let empty = heap.reopen(slot);
+            rig.xv.finish(heap);
+            rig.audit(0);
+            // It went, but from under a reader.
+            assert_eq!(empty, what != 1);
+            if what != 2 {
+                assert!(rig.holds(kept));
+                rig.xv.free(kept.parcel);
+            }
+            assert!(all[1..].iter().all(|&kept| rig.holds(kept)));
+            for kept in all[1..].iter().copied() {
+                rig.xv.free(kept.parcel);
+            }
+            if let Some(other) = other {
+                rig.xv.free(other.parcel);
+            }
+            rig.empty();
+        }
+        Ok(())
+    }
+
+    /// A parcel that somebody reads stays where it is.
     #[test]
     fn compaction_and_others() -> Result {
         let mut rig = Rig::new(64)?;
