@@ -466,3 +466,25 @@ impl kernel::Module for Zcache {
         Ok(this)
     }
 }
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_two_areas_and_runs_have_names_of_their_own() {
+        let name = |area, offset| swap_key(Slot { area, offset });
+        for (area, offset, run, index) in [
+            (0, 0, 0, 0),
+            (0, 16_383, 0, 16_383),
+            (0, 16_384, 1, 0),
+            (3, 40_000, 2, 7_232),
+            (3, u64::from(u32::MAX), 262_143, 16_383),
+        ] {
+            let (oid, at) = name(area, offset);
+            assert!(oid == Oid([u64::from(area), run, 0]) && at == index);
+        }
+        assert!(name(0, 16_384).0 != name(1, 16_384).0);
+    }
+}

@@ -37,7 +37,6 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools swap-report --json FILE NONE ZCACHE RAM
        zcache-tools swapper --mib N [--seconds N] [--seed N] [--children N]
                          [--reclaim FILE]
-       zcache-tools victim --mib N [--seed N] [--reclaim FILE]
        zcache-tools pages --to FILE --mib N PID
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
 
@@ -110,19 +109,13 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
-        Some(name @ ("swapper" | "victim")) => {
-            let job = swapper::Job {
-                mib: options.mib.context("--mib is missing")? as usize,
-                seconds: options.seconds,
-                seed: options.seed,
-                children: options.children,
-                reclaim: options.reclaim,
-            };
-            match name {
-                "swapper" => swapper::run(&job),
-                _ => swapper::victim(&job),
-            }
-        }
+        Some("swapper") => swapper::run(&swapper::Job {
+            mib: options.mib.context("--mib is missing")? as usize,
+            seconds: options.seconds,
+            seed: options.seed,
+            children: options.children,
+            reclaim: options.reclaim,
+        }),
         Some("pages") => match options.files.as_slice() {
             [pid] => {
                 let pid = pid.to_str().and_then(|pid| pid.parse().ok());
