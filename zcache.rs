@@ -24,6 +24,9 @@
 //!
 //! Nothing happens without the boot word `zcache`.
 
+// Without its hooks, what is there for the swap half has no user.
+#![cfg_attr(not(CONFIG_FRONTSWAP), allow(dead_code))]
+
 use core::num::NonZeroU64;
 
 use kernel::{
