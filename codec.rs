@@ -59,8 +59,8 @@ impl Codec {
 
     /// As [`decompress`], for a stream in two pieces. May sleep.
     ///
-    /// Puts them together first: a copy of what is in a processor's cache anyway costs a fraction of
-    /// the decompression, and the decoder's loop need not know about pieces.
+    /// Puts them together first: that adds a tenth to the time of such a page (see
+    /// `scripts/density`), and the decoder's loop need not know about pieces.
     pub(crate) fn decompress_pieces(
         &self,
         head: &[u8],

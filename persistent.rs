@@ -37,6 +37,10 @@ use crate::{
 /// the pages of programs need less.
 const MIN_HOLE: usize = 1024;
 
+/// Frames to have ready: reclaim takes 32 pages at a time, which need 16 at the most if they shrink
+/// to half.
+const READY: u32 = 16;
+
 /// What a handle says.
 enum Form {
     /// The page repeats this word.
@@ -78,6 +82,8 @@ pub(crate) struct Stats {
     pub(crate) frames: u64,
     /// Bytes of compressed pages in them, now.
     pub(crate) bytes: u64,
+    /// Bytes of the holes between them, now.
+    pub(crate) hole_bytes: u64,
     /// Pages that lie in two pieces, now.
     pub(crate) split: u64,
     /// Pages ever stored in frames.
@@ -86,6 +92,8 @@ pub(crate) struct Stats {
     pub(crate) ever_bytes: u64,
     /// Memory besides the frames, in bytes, without the codec's.
     pub(crate) metadata_bytes: u64,
+    /// Frames ever emptied by moving pages, to give them back.
+    pub(crate) compacted: u64,
     /// Pages refused because they did not shrink enough.
     pub(crate) poor: u64,
     /// Pages refused because there was no room.
@@ -140,7 +148,9 @@ impl Persistent {
             same_filled: self.same_filled.get(),
             frames: stats.frames,
             bytes: stats.bytes,
+            hole_bytes: stats.hole_bytes,
             split: stats.split,
+            compacted: stats.compacted,
             ever_pages: stats.ever_pages,
             ever_bytes: stats.ever_bytes,
             // CAST: A `usize` fits 64 bits.
@@ -169,12 +179,12 @@ impl Persistent {
             return Ok(Form::Same(word).handle());
         }
         let counted = || other().inspect(|_| self.taken.add(1));
-        let (reservation, limit) = match self.xvmalloc.reserve(policy::put_flags(), counted) {
+        let (reservation, limit) = match self.xvmalloc.reserve(policy::swap_flags(), counted) {
             Ok(reservation) => (reservation, xvmalloc::MAX_PARCEL),
             Err(_) => {
                 let limit = self.xvmalloc.room();
                 let hole = match limit {
-                    MIN_HOLE.. => self.xvmalloc.reserve_hole(policy::put_flags()).ok(),
+                    MIN_HOLE.. => self.xvmalloc.reserve_hole(policy::swap_flags()).ok(),
                     _ => None,
                 };
                 (hole.ok_or(ENOSPC).inspect_err(|_| self.full.add(1))?, limit)
@@ -234,12 +244,24 @@ impl Persistent {
         }
     }
 
-    /// Allocates frames for puts to come, as [`Store::top_up`](crate::store::Store::top_up) does.
+    /// Frames that [`Persistent::shrink`] may give back. No side effects; does not sleep.
+    pub(crate) fn surplus(&self) -> usize {
+        self.xvmalloc.compactable()
+    }
+
+    /// Gives up to `frames` frames back without losing a page, and returns how many, besides the few
+    /// that wait for puts. Does not sleep or allocate.
+    pub(crate) fn shrink(&self, frames: usize) -> usize {
+        self.xvmalloc.drop_spares();
+        self.xvmalloc.compact(frames)
+    }
+
+    /// Allocates a few frames for puts to come. To be called by those who swap in, and so have just
+    /// found memory: a batch of reclaim then need not take it all from what is left in need.
     pub(crate) fn top_up(&self) {
-        let allowed = self.xvmalloc.limit();
-        self.xvmalloc.set_keep(policy::keep(allowed));
-        let ahead = policy::ahead(allowed);
-        self.xvmalloc.top_up(ahead, ahead, policy::put_flags());
+        let ready = policy::ahead(self.xvmalloc.limit()).min(READY);
+        self.xvmalloc.set_keep(ready);
+        self.xvmalloc.top_up(ready, ready, policy::put_flags());
     }
 }
 

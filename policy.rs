@@ -44,6 +44,7 @@ use kernel::{
             __GFP_NOMEMALLOC,
             __GFP_NORETRY,
             __GFP_NOWARN,
+            GFP_ATOMIC,
             GFP_NOWAIT, //
         },
         Flags, //
@@ -110,6 +111,26 @@ pub(crate) const MAX_PERSISTENT_PERCENT: u32 = 75;
 /// itself make progress. Failure is common and handled.
 pub(crate) fn put_flags() -> Flags {
     GFP_NOWAIT | __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC
+}
+
+/// How memory is allocated to store a swapped page.
+///
+/// Pages are swapped out when memory is exhausted, mostly in the middle of an allocation that found
+/// none. [`put_flags`] alone cannot get a frame then: what is free lies below the mark above which
+/// anybody may allocate. So this asks as those do who cannot wait, or whom reclaim needs to make
+/// progress: it may go on to half of that mark. The rest stays for reclaim itself, and the reserves
+/// without any limit are not touched, as the kernel clears `PF_MEMALLOC` around a store.
+///
+/// It is a loan. A batch of reclaim takes 32 pages, which need some 14 frames, and 32 frames are
+/// free when it is done; even pages that hardly shrink take no more than they give. If the loan is
+/// refused, the page goes to the swap device.
+///
+/// Measured, a program with data of 1.5 times its 57 MiB of RAM, on one processor: with
+/// [`put_flags`] and a worker that allocates up to 453 frames ahead, 8700 of 13600 pages were
+/// refused while the data was made, and 4.6 of 8 MiB of it that were visited then came from the
+/// disk. With these, none was refused and nothing came from the disk.
+pub(crate) fn swap_flags() -> Flags {
+    GFP_ATOMIC | put_flags()
 }
 
 /// The limits, and the turn of the next page when full.

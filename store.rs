@@ -192,16 +192,18 @@ impl Store {
 
     /// Frames that should go when memory is short. No side effects; does not sleep.
     pub(crate) fn surplus(&self) -> usize {
-        self.zbud.frames().saturating_sub(self.allowed())
+        self.zbud.frames().saturating_sub(self.allowed()) + self.persistent.surplus()
     }
 
-    /// Evicts until `frames` are free and returns how many are. Does not sleep or allocate.
+    /// Makes `frames` free, and returns how many are: by moving persistent pages together, which
+    /// loses nothing, and then by eviction. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
         self.zbud.drop_spares();
-        self.persistent.xvmalloc().drop_spares();
-        self.zbud
-            .shrink(frames, |back, bud| self.forget(back, bud))
-            .frames
+        let moved = self.persistent.shrink(frames);
+        let evicted = self
+            .zbud
+            .shrink(frames - moved, |back, bud| self.forget(back, bud));
+        moved + evicted.frames
     }
 
     /// Pages without a frame that may be here: a few, against the pages with one.

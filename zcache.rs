@@ -24,6 +24,9 @@
 //!
 //! Nothing happens without the boot word `zcache`.
 
+// Without its hooks, what is there for the swap half has no user.
+#![cfg_attr(not(CONFIG_FRONTSWAP), allow(dead_code))]
+
 use core::num::NonZeroU64;
 
 use kernel::{
@@ -69,6 +72,9 @@ mod lzo;
 mod oom;
 mod persistent;
 mod policy;
+#[cfg(CONFIG_ZCACHE_REPLAY)]
+#[path = "bench/replay.rs"]
+mod replay;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
@@ -352,7 +358,7 @@ impl frontswap::Store for System {
             page.with_bytes(|bytes| {
                 system
                     .tmem
-                    .put(system.swap, &oid, index, bytes, policy::put_flags())
+                    .put(system.swap, &oid, index, bytes, policy::swap_flags())
                     .is_ok()
             })
         })
@@ -393,6 +399,8 @@ impl oom::Relief for System {
 /// What has to be undone when the module goes, which it can only as long as zcache is off.
 struct Zcache {
     _folder: kobject::Folder,
+    #[cfg(CONFIG_ZCACHE_REPLAY)]
+    _replay: kobject::Folder,
     _shrinker: Option<shrinker::Registration<System>>,
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
 }
@@ -443,6 +451,8 @@ impl kernel::Module for Zcache {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let mut this = Zcache {
             _folder: kobject::Folder::in_mm(c"zcache")?,
+            #[cfg(CONFIG_ZCACHE_REPLAY)]
+            _replay: kobject::Folder::in_mm(c"zcache_replay")?,
             _shrinker: None,
             _oom: None,
         };
@@ -461,6 +471,30 @@ impl kernel::Module for Zcache {
         };
         STATUS.populate(status);
         this._folder.add(sysfs::status())?;
+        #[cfg(CONFIG_ZCACHE_REPLAY)]
+        this._replay.add(replay::files())?;
         Ok(this)
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_two_areas_and_runs_have_names_of_their_own() {
+        let name = |area, offset| swap_key(Slot { area, offset });
+        for (area, offset, run, index) in [
+            (0, 0, 0, 0),
+            (0, 16_383, 0, 16_383),
+            (0, 16_384, 1, 0),
+            (3, 40_000, 2, 7_232),
+            (3, u64::from(u32::MAX), 262_143, 16_383),
+        ] {
+            let (oid, at) = name(area, offset);
+            assert!(oid == Oid([u64::from(area), run, 0]) && at == index);
+        }
+        assert!(name(0, 16_384).0 != name(1, 16_384).0);
     }
 }

@@ -579,6 +579,21 @@ mod suite {
         Ok(())
     }
 
+    /// V2 put a swap area into 16 objects, and so into 16 of 256 buckets.
+    #[test]
+    fn runs_of_a_swap_area_are_spread_over_all_buckets() {
+        for area in 0..3 {
+            let mut used = [0u32; 256];
+            // 128 GiB of swap.
+            for run in 0..2048 {
+                used[Oid([area, run, 0]).hash() as usize % used.len()] += 1;
+            }
+            let most = used.iter().max().map_or(0, |most| *most);
+            let empty = used.iter().filter(|count| **count == 0).count();
+            assert!(empty <= 4 && most < 3 * 2048 / 256);
+        }
+    }
+
     /// Two puts of one page at once: the later one stays, and the other is freed.
     #[test]
     fn racing_puts_leave_the_later_page() -> Result {

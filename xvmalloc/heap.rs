@@ -2,7 +2,7 @@
 
 //! What [`Xvmalloc`](super::Xvmalloc) knows about its frames: runs, and the holes by size.
 //!
-//! Everything here but [`Heap::new`] runs under the lock of that type, and neither allocates or
+//! How frames are emptied is in `compact.rs`. Everything here but [`Heap::new`] runs under the lock of that type, and neither allocates or
 //! frees memory nor touches the content of a frame.
 
 use super::{
@@ -49,9 +49,14 @@ pub(super) enum State {
         /// The run with the second piece, or [`NIL`].
         rest: u32,
     },
-    /// The second piece of a parcel.
-    Rest,
+    /// The second piece of the parcel in run `head`; [`NIL`] until that is settled.
+    Rest { head: u32 },
+    /// Free, but not to be had: its frame is being emptied.
+    Closed,
 }
+
+/// A used run that is not yet said what for.
+const TAKEN: State = State::Rest { head: NIL };
 
 /// A stretch of a frame. The runs of a frame cover it without gaps, and no two holes touch.
 pub(super) struct Run {
@@ -75,8 +80,11 @@ static_assert!(size_of::<Run>() == 32);
 pub(super) struct Slot {
     /// None while the slot is unused.
     pub(super) frame: Option<Frame>,
-    /// The next one on the list of spare frames, or of unused slots.
+    /// The first run of the frame. If it has none, the next slot on the list of spare frames, or
+    /// of unused slots.
     pub(super) next: u32,
+    /// Grains that are not in holes.
+    pub(super) used: u16,
 }
 
 /// Runs in a segment of the table: one page of them.
@@ -169,7 +177,7 @@ impl Sizes {
     }
 
     /// The smallest size that is `size` or more.
-    fn from(&self, size: usize) -> Option<usize> {
+    pub(super) fn from(&self, size: usize) -> Option<usize> {
         let word = size / 64;
         let near = self.words.get(word)? & (!0 << (size % 64));
         if near != 0 {
@@ -235,6 +243,9 @@ pub(super) struct Heap {
     pub(super) growing: u32,
     /// Frames allowed.
     pub(super) limit: u32,
+    /// Whether somebody is emptying frames, and the slot to look at next.
+    pub(super) compacting: bool,
+    pub(super) cursor: u32,
     pub(super) stats: Stats,
 }
 
@@ -261,6 +272,8 @@ impl Heap {
             growing: 0,
             // CAST: Below 2^31.
             limit: max as u32,
+            compacting: false,
+            cursor: 0,
             stats: Stats::default(),
         })
     }
@@ -388,10 +401,11 @@ impl Heap {
             // CAST: Fits, see `GRAINS`.
             len: GRAINS as u16,
             age: 0,
-            state: State::Rest,
+            state: TAKEN,
         });
-        if whole.is_none() {
-            push(&mut self.spare, &mut self.slots, slot);
+        match whole {
+            Some(number) => self.slots[slot].next = number,
+            None => push(&mut self.spare, &mut self.slots, slot),
         }
         whole
     }
@@ -410,10 +424,11 @@ impl Heap {
         }
         self.holes[size] = number;
         self.stats.holes += 1;
+        self.stats.hole_bytes += (size * GRAIN) as u64;
     }
 
     /// Takes a hole off its list, if that run is one. What it then is, the caller says.
-    fn unlist(&mut self, number: u32) -> bool {
+    pub(super) fn unlist(&mut self, number: u32) -> bool {
         let State::Hole { prev, next } = self.runs[number].state else {
             return false;
         };
@@ -432,18 +447,19 @@ impl Heap {
             *on = next;
         }
         self.stats.holes -= 1;
+        self.stats.hole_bytes -= (size * GRAIN) as u64;
         true
     }
 
     /// Takes the first hole of a size off its list.
-    fn take_hole(&mut self, size: usize) -> Option<u32> {
+    pub(super) fn take_hole(&mut self, size: usize) -> Option<u32> {
         let number = self.holes.get(size).copied().filter(|&hole| hole != NIL)?;
         self.unlist(number).then_some(number)
     }
 
     /// Makes the start of a hole that is not listed a used run of `len` grains, and what is left
     /// another hole.
-    fn carve(&mut self, number: u32, len: usize) {
+    pub(super) fn carve(&mut self, number: u32, len: usize) {
         let Run {
             frame,
             after,
@@ -452,7 +468,8 @@ impl Heap {
             ..
         } = self.runs[number];
         let left = usize::from(whole) - len;
-        self.runs[number].state = State::Rest;
+        self.runs[number].state = TAKEN;
+        self.slots[frame].used += whole;
         if left < SLACK {
             return;
         }
@@ -464,12 +481,13 @@ impl Heap {
             start: start + len as u16,
             len: left as u16,
             age: 0,
-            state: State::Rest,
+            state: TAKEN,
         });
         // There is always a record, by the reservation. If not, the parcel has the rest as well.
         if let Some(hole) = hole {
             self.runs[number].len = len as u16;
             self.runs[number].after = hole;
+            self.slots[frame].used -= left as u16;
             if after != NIL {
                 self.runs[after].before = hole;
             }
@@ -478,8 +496,10 @@ impl Heap {
     }
 
     /// Makes a used run a hole, one with the holes before and after it. If that is all of the
-    /// frame, the frame is a spare one from now on.
-    fn release(&mut self, number: u32) {
+    /// frame, the frame is a spare one from now on, and this returns true.
+    pub(super) fn release(&mut self, number: u32) -> bool {
+        let Run { frame, len, .. } = self.runs[number];
+        self.slots[frame].used -= len;
         let next = self.runs[number].after;
         if next != NIL && self.unlist(next) {
             self.merge(number, next);
@@ -490,13 +510,14 @@ impl Heap {
             self.merge(prev, number);
             hole = prev;
         }
-        if usize::from(self.runs[hole].len) == GRAINS {
-            let slot = self.runs[hole].frame;
+        let empty = usize::from(self.runs[hole].len) == GRAINS;
+        if empty {
             self.drop_run(hole);
-            push(&mut self.spare, &mut self.slots, slot);
+            push(&mut self.spare, &mut self.slots, frame);
         } else {
             self.list(hole);
         }
+        empty
     }
 
     /// Makes two neighbours one. None of them is on a list.
@@ -547,6 +568,9 @@ impl Heap {
             bytes: bytes as u16,
             rest,
         };
+        if rest != NIL {
+            self.runs[rest].state = State::Rest { head: number };
+        }
         self.stats.pages += 1;
         self.stats.bytes += bytes as u64;
         self.stats.split += u64::from(rest != NIL);
@@ -585,7 +609,7 @@ impl Heap {
     }
 
     /// Where the pieces of a parcel are. The caller has it pinned.
-    fn pieces(&self, number: u32) -> Option<Place> {
+    pub(super) fn pieces(&self, number: u32) -> Option<Place> {
         let State::Head { bytes, rest, .. } = self.runs[number].state else {
             return None;
         };
@@ -602,7 +626,7 @@ impl Heap {
         })
     }
 
-    fn piece(&self, number: u32, bytes: usize) -> Option<Piece> {
+    pub(super) fn piece(&self, number: u32, bytes: usize) -> Option<Piece> {
         let run = &self.runs[number];
         let start = usize::from(run.start) * GRAIN;
         Some(Piece {

@@ -68,6 +68,14 @@ no_swapped_page() {
 	done
 }
 
+# A page is held for a slot in use and for no other. Other processes than the
+# tested one may have pages there.
+held_only_in_use() {
+	used=$(awk 'NR > 1 { kib += $4 } END { print kib / 4 }' /proc/swaps)
+	holds "$1: no page without a slot" "$(counter pers_stored_pages)" -le "$used"
+	holds "$1: hardly any slot is in use" "$used" -lt 1000
+}
+
 # make_cgroup NAME LIMIT: a memory cgroup; its folder is CGROUP.
 make_cgroup() {
 	mkdir -p /tmp/cgroup

@@ -8,7 +8,7 @@
 
 make_swap /dev/ubda
 make_cgroup load max
-in_cgroup /run/bin/zcache-tools swapper --mib 32 --seconds 9 --seed 3 \
+in_cgroup /run/bin/zcache-tools swapper --mib 32 --seconds 5 --seed 3 \
 	--children 2 --reclaim "$CGROUP/memory.reclaim" &
 load=$!
 times=0
@@ -20,7 +20,7 @@ while kill -0 $load 2>/dev/null; do
 	swapon /dev/ubda
 done
 wait $load || fail 'the load found a wrong page'
-holds 'swapoff came through' $times -ge 4
+holds 'swapoff came through' $times -ge 3
 holds 'pages were stored' "$(counter pers_puts)" -gt 2000
 holds 'none was lost' "$(counter failed_pers_gets)" -eq 0
 swapoff /dev/ubda

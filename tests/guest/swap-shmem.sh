@@ -8,6 +8,20 @@
 make_swap /dev/ubda
 mkdir /tmp/d
 mount -t tmpfs -o size=120m tmpfs /tmp/d
+
+# A slot that is held is read alone: no readahead, whatever the window says.
+make_cgroup alone max
+in_cgroup sh -c 'seq 1000000 >/tmp/d/numbers'
+sum=$(cksum </tmp/d/numbers)
+echo '16M swappiness=max' >"$CGROUP/memory.reclaim" || :
+hits=$(counter pers_hits)
+ahead=$(awk '/^swap_ra / { print $2 }' /proc/vmstat)
+holds 'numbers read back' "$(cksum </tmp/d/numbers)" = "$sum"
+holds 'they came from here' "$(counter pers_hits)" -gt $((hits + 1000))
+holds 'nothing was read ahead' \
+	"$(awk '/^swap_ra / { print $2 }' /proc/vmstat)" -eq "$ahead"
+rm /tmp/d/numbers
+
 real_bytes 80M | (cd /tmp/d && split -b 4M -a 2 - part.)
 # A repeated byte and zeroes among them.
 tr '\0' 'x' </dev/zero | head -c 8M >/tmp/d/same
@@ -40,7 +54,8 @@ tail -c +1000001 /tmp/d/part.ab | tr -d '\0' >/tmp/rest
 holds 'the regrown tail is zeroes' "$(wc -c </tmp/rest)" -eq 0
 
 rm /tmp/d/*
-no_swapped_page 'after rm'
+held_only_in_use 'after rm'
 holds 'none was lost' "$(counter failed_pers_gets)" -eq 0
 umount /tmp/d
 swapoff /dev/ubda
+no_swapped_page 'after swapoff'

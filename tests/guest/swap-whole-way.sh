@@ -10,11 +10,11 @@
 make_swap /dev/ubda
 grep -q 'frontswap: on' "$Z/status" || fail "status: $(cat "$Z/status")"
 for seed in 1 2; do
-	/run/bin/zcache-tools swapper --mib 70 --seconds 4 --seed "$seed"
-	no_swapped_page "after process $seed"
+	/run/bin/zcache-tools swapper --mib 70 --seconds 2 --seed "$seed"
+	held_only_in_use "after process $seed"
 done
-holds 'pages were stored' "$(counter pers_puts)" -gt 5000
-holds 'pages were served' "$(counter pers_hits)" -gt 2000
+holds 'pages were stored' "$(counter pers_puts)" -gt 3000
+holds 'pages were served' "$(counter pers_hits)" -gt 1000
 holds 'every page looked for was there' \
 	"$(counter pers_gets)" -eq "$(counter pers_hits)"
 holds 'pages were freed without a look' "$(counter flush_found)" -gt 1000

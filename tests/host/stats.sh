@@ -20,8 +20,11 @@ echo 2000 >"$TMP/z/frames"
 echo 2048000 >"$TMP/z/metadata_bytes"
 echo 4000 >"$TMP/z/eph_gets"
 echo 3000 >"$TMP/z/eph_hits"
+echo 5000 >"$TMP/z/pers_stored_pages"
+echo 1500 >"$TMP/z/pers_frames"
 ends 0 stats
 says 'zcache: on; cleancache: on'
+says '3.33  2.50 with metadata'
 says '1.50  1.20 with metadata'
 says '75.0 % of those asked'
 if awk 'length > 80 { long = 1 } END { exit !long }' "$TMP/said"; then

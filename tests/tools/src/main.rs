@@ -7,6 +7,7 @@ mod counters;
 mod device;
 mod exercise;
 mod manifest;
+mod pages;
 mod plot;
 mod record;
 mod report;
@@ -37,7 +38,7 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools swap-report --json FILE NONE ZCACHE RAM
        zcache-tools swapper --mib N [--seconds N] [--seed N] [--children N]
                          [--reclaim FILE]
-       zcache-tools victim --mib N [--seed N] [--reclaim FILE]
+       zcache-tools pages --to FILE --mib N PID
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
 
 fn main() -> ExitCode {
@@ -111,19 +112,24 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
-        Some(name @ ("swapper" | "victim")) => {
-            let job = swapper::Job {
-                mib: options.mib.context("--mib is missing")? as usize,
-                seconds: options.seconds,
-                seed: options.seed,
-                children: options.children,
-                reclaim: options.reclaim,
-            };
-            match name {
-                "swapper" => swapper::run(&job),
-                _ => swapper::victim(&job),
+        Some("swapper") => swapper::run(&swapper::Job {
+            mib: options.mib.context("--mib is missing")? as usize,
+            seconds: options.seconds,
+            seed: options.seed,
+            children: options.children,
+            reclaim: options.reclaim,
+        }),
+        Some("pages") => match options.files.as_slice() {
+            [pid] => {
+                let pid = pid.to_str().and_then(|pid| pid.parse().ok());
+                let bytes = options.mib.context("--mib is missing")? << 20;
+                let to = options.to.context("--to is missing")?;
+                let added = pages::record(pid.context("PID is no number")?, bytes, &to)?;
+                // A program that has hardly begun is not what was asked for.
+                Ok(added >= bytes / 2)
             }
-        }
+            _ => bail!("{USAGE}"),
+        },
         Some("report") => match options.files.as_slice() {
             [none, zcache, ram] => report::run(
                 [none, zcache, ram],

@@ -84,19 +84,30 @@ pub struct SwapPass {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// A piece of a file.
+/// A piece of a file, with what a parser wants to know of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Token {
-    start: u32,
-    length: u16,
-    kind: u16,
+    start: usize,
+    end: usize,
+    line: u32,
+    column: u32,
+    kind: Kind,
+    first: u8,
+}
+
+/// What a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Word,
+    Space,
+    Sign,
 }
 
 /// One file, taken apart.
 struct Document {
     text: Vec<u8>,
     tokens: Vec<Token>,
-    lines: Vec<u32>,
+    lines: Vec<usize>,
     hash: u64,
 }
 
@@ -114,7 +125,7 @@ impl Document {
     fn bytes(&self) -> u64 {
         (self.text.len()
             + self.tokens.len() * size_of::<Token>()
-            + self.lines.len() * size_of::<u32>()) as u64
+            + self.lines.len() * size_of::<usize>()) as u64
     }
 
     /// Is all of it as it was?
@@ -124,37 +135,39 @@ impl Document {
     }
 }
 
-fn class(byte: u8) -> u16 {
-    match byte {
-        b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | 0x80.. => 1,
-        b' ' | b'\t' | b'\r' | b'\n' => 2,
-        _ => 3,
+impl Kind {
+    fn of(byte: u8) -> Self {
+        match byte {
+            b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | 0x80.. => Kind::Word,
+            b' ' | b'\t' | b'\r' | b'\n' => Kind::Space,
+            _ => Kind::Sign,
+        }
     }
 }
 
 /// Finds the words and the signs of a text, and where its lines begin.
-fn take_apart(text: &[u8]) -> (Vec<Token>, Vec<u32>) {
+fn take_apart(text: &[u8]) -> (Vec<Token>, Vec<usize>) {
     let (mut tokens, mut lines) = (Vec::new(), vec![0]);
-    let mut at = 0;
+    let (mut at, mut line_start) = (0, 0);
     while at < text.len() {
-        let kind = class(text[at]);
+        let kind = Kind::of(text[at]);
+        let run = text[at..].iter().position(|byte| Kind::of(*byte) != kind);
         let end = match kind {
-            // A sign stands alone.
-            3 => at + 1,
-            _ => text[at..]
-                .iter()
-                .take(usize::from(u16::MAX))
-                .position(|byte| class(*byte) != kind)
-                .map_or(text.len().min(at + usize::from(u16::MAX)), |run| at + run),
+            Kind::Sign => at + 1,
+            _ => run.map_or(text.len(), |run| at + run),
         };
-        if kind == 2 {
+        if kind == Kind::Space {
             let breaks = (at..end).filter(|place| text[*place] == b'\n');
-            lines.extend(breaks.map(|place| place as u32 + 1));
+            lines.extend(breaks.map(|place| place + 1));
+            line_start = lines[lines.len() - 1];
         } else {
             tokens.push(Token {
-                start: at as u32,
-                length: (end - at) as u16,
-                kind: kind << 8 | u16::from(text[at]),
+                start: at,
+                end,
+                line: lines.len() as u32,
+                column: (at - line_start) as u32,
+                kind,
+                first: text[at],
             });
         }
         at = end;
@@ -334,29 +347,15 @@ mod tests {
         assert_eq!(lines, [0, 9, 10, 19]);
         let pieces: Vec<_> = tokens
             .iter()
-            .map(|token| (token.start, token.length))
+            .map(|token| (token.start, token.end, token.line, token.column))
             .collect();
+        assert_eq!(pieces[..3], [(0, 3, 1, 0), (4, 7, 1, 4), (7, 8, 1, 7)]);
+        assert_eq!(pieces[3..5], [(11, 12, 3, 1), (12, 13, 3, 2)]);
         assert_eq!(
-            pieces,
-            [
-                (0, 3),
-                (4, 3),
-                (7, 1),
-                (11, 1),
-                (12, 1),
-                (14, 1),
-                (16, 1),
-                (17, 1)
-            ]
+            pieces[5..],
+            [(14, 15, 3, 4), (16, 17, 3, 6), (17, 18, 3, 7)]
         );
         assert!(take_apart(b"").0.is_empty());
-    }
-
-    #[test]
-    fn words_longer_than_a_length_can_say_are_cut() {
-        let (tokens, _) = take_apart(&[b'a'; 70_000]);
-        let lengths: Vec<_> = tokens.iter().map(|token| token.length).collect();
-        assert_eq!(lengths, [65_535, 4465]);
     }
 
     #[test]
@@ -366,9 +365,9 @@ mod tests {
         document.text[3] ^= 1;
         assert!(!document.is_right());
         document.text[3] ^= 1;
-        document.tokens[1].kind ^= 4;
+        document.tokens[1].column ^= 4;
         assert!(!document.is_right());
-        document.tokens[1].kind ^= 4;
+        document.tokens[1].column ^= 4;
         document.lines[1] += 1;
         assert!(!document.is_right());
     }

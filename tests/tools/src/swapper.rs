@@ -9,7 +9,7 @@
 //! go separate ways through swap: zeroes are only marked, a repeated word takes
 //! no memory in zcache, noise does not compress, the rest does.
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use fork::Fork;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -312,27 +312,6 @@ fn guess(bytes: &[u8]) -> String {
         return format!("page {} of write {}", word(0), word(4));
     }
     format!("{:08x} {:08x} {:08x}", word(0), word(4), word(8))
-}
-
-/// Touches memory until a page cannot be read: the kernel ends this process
-/// then (SIGBUS), and it must be this one alone.
-///
-/// # Errors
-///
-/// All pages could be read.
-pub fn victim(job: &Job) -> Result<bool> {
-    let mut memory = Memory::new(job.mib << 8, job.seed);
-    if let Some(reclaim) = &job.reclaim {
-        push_out(reclaim, job.mib);
-    }
-    for _ in 0..4 {
-        memory.check_all();
-    }
-    if memory.wrong > 0 {
-        println!("victim: {} pages were wrong and not an error", memory.wrong);
-        return Ok(false);
-    }
-    bail!("victim: all pages could be read");
 }
 
 #[cfg(test)]
