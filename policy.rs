@@ -119,8 +119,8 @@ impl Policy {
         self.limit.min(file.saturating_mul(SHARE))
     }
 
-    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `held` frames
-    /// are taken and `allowed` may be.
+    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `held`
+    /// frames are taken and `allowed` may be.
     pub(crate) fn longest(&self, held: usize, allowed: usize, longest: usize) -> usize {
         if held + (allowed / AHEAD_ONE_IN) < allowed {
             longest
