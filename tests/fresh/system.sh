@@ -32,7 +32,7 @@ fi
 
 # Mounts of its own, gone with the last process in them.
 [ $# -gt 0 ] || set -- '
-	used() { df -Pm / | awk "NR == 2 { print \$3 }"; }
+	used() { du -sxm --exclude=./dev --exclude=./proc . | cut -f1; }
 	timed() {
 		began=$(date +%s) rc=0
 		"$@" || rc=$?
@@ -40,7 +40,7 @@ fi
 		echo "$*: status $rc, $(($(date +%s) - began)) s" >>/ended
 	}
 	all=0
-	before=$(used)
+	before=$(cd / && used)
 	: >/ended
 	timed sh scripts/run
 	timed sh scripts/test
@@ -49,8 +49,9 @@ fi
 	grep PRETTY_NAME /etc/os-release
 	rustc --version
 	cat /ended
-	echo "the cache takes $(du -sm /root/.cache/zcache | cut -f1) MB, the packages" \
-		"$(($(used) - before - $(du -sm /root/.cache/zcache | cut -f1))) MB"
+	cache=$(cd /root/.cache/zcache && used)
+	echo "the cache takes $cache MB, the packages" \
+		"$(($(cd / && used) - before - cache)) MB"
 	exit "$all"'
 export ROOT chroot
 exec unshare --mount --pid --fork --kill-child sh -eu -c '

@@ -115,7 +115,7 @@ check() {
 		[ "$(sed -n 20p "$tree/mm/$file.c")" = "$want" ] ||
 			fail "at $at: wrong text in $file.c"
 		[ "$(sed -n 20p "$TMP/built/mm/$file.c")" = "$want" ] ||
-			[ "$tree/mm/$file.c" -nt "$TMP/built/time" ] ||
+			[ -n "$(find "$tree/mm/$file.c" -newer "$TMP/built/time")" ] ||
 			fail "at $at: make does not see the change of $file.c"
 	done
 }

@@ -30,5 +30,7 @@ mkdir "$TMP/checkout/out"
 ends 0 run "$TMP/cache" distclean
 says "removing $TMP/cache: 0.3 GB"
 says "removing $TMP/checkout/out: 0.0 GB"
-[ ! -e "$TMP/cache" ] && [ ! -e "$TMP/checkout/out" ] || fail 'not all is gone'
+for gone in cache checkout/out; do
+	[ ! -e "$TMP/$gone" ] || fail "$gone is not gone"
+done
 ends 0 run "$TMP/cache" distclean
