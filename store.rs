@@ -7,6 +7,9 @@
 //!      --LZO1X--> zbud
 //! ```
 //!
+//! That is the ephemeral side. Persistent pages have their own, in `persistent.rs`: tmem says which
+//! with each call, so handles of one never reach the other.
+//!
 //! Order for a put: room first (a frame is allocated, or old pages leave), then the codec's
 //! workspace, then the copy. So nothing allocates or evicts while a workspace is held, and a page
 //! that has nowhere to go is not compressed at all.
@@ -24,6 +27,7 @@ use crate::{
         self,
         Codec, //
     },
+    persistent::Persistent,
     policy::{
         self,
         Policy, //
@@ -109,7 +113,8 @@ impl Count {
         self.0.fetch_add(more, Relaxed);
     }
 
-    fn sub(&self, less: u64) {
+    /// Takes from it.
+    pub(crate) fn sub(&self, less: u64) {
         self.0.fetch_sub(less, Relaxed);
     }
 }
@@ -126,6 +131,8 @@ pub(crate) struct Store {
     codec: Codec,
     #[pin]
     zbud: Zbud,
+    #[pin]
+    persistent: Persistent,
     policy: Policy,
     stats: Stats,
     forget: Forget,
@@ -142,6 +149,7 @@ impl Store {
         try_pin_init!(Self {
             codec: Codec::new()?,
             zbud <- Zbud::new(policy.limit()),
+            persistent <- Persistent::new(policy.persistent_limit()),
             policy,
             stats: Stats::default(),
             forget,
@@ -154,6 +162,11 @@ impl Store {
         &self.zbud
     }
 
+    /// The persistent side, for its counters, and to allocate ahead for it.
+    pub(crate) fn persistent(&self) -> &Persistent {
+        &self.persistent
+    }
+
     /// The counters.
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
@@ -161,7 +174,9 @@ impl Store {
 
     /// Memory besides the frames, in bytes.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        self.zbud.metadata_bytes() + self.codec.bytes()
+        self.zbud.metadata_bytes()
+            + self.persistent.xvmalloc().metadata_bytes()
+            + self.codec.bytes()
     }
 
     /// The most frames that are ever allowed.
@@ -171,17 +186,19 @@ impl Store {
 
     /// Frames that are allowed now.
     pub(crate) fn allowed(&self) -> usize {
-        self.policy.allowed((self.file_pages)())
+        let beside = self.policy.beside(self.persistent.xvmalloc().frames());
+        self.policy.allowed((self.file_pages)()).min(beside)
     }
 
     /// Frames that should go when memory is short. No side effects; does not sleep.
     pub(crate) fn surplus(&self) -> usize {
-        self.policy.surplus(self.zbud.frames(), (self.file_pages)())
+        self.zbud.frames().saturating_sub(self.allowed())
     }
 
     /// Evicts until `frames` are free and returns how many are. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
         self.zbud.drop_spares();
+        self.persistent.xvmalloc().drop_spares();
         self.zbud
             .shrink(frames, |back, bud| self.forget(back, bud))
             .frames
@@ -230,7 +247,7 @@ impl Store {
         let limit = match reservation {
             Some(_) => self
                 .policy
-                .longest(self.zbud.frames(), allowed, zbud::MAX_BUD),
+                .longest(self.zbud.used(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {
@@ -261,25 +278,28 @@ impl Store {
 
 impl Pam for Store {
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
+        if kind == Kind::Persistent {
+            return self.persistent.create(&self.codec, page, || {
+                self.zbud.take_frame(|back, bud| self.forget(back, bud))
+            });
+        }
         if let Some(word) = codec::same_filled(page) {
             // They take no frame, but nothing evicts them, and their index entries keep inodes.
-            if kind == Kind::Ephemeral && self.stats.same_filled.get() >= self.same_filled_limit() {
+            if self.stats.same_filled.get() >= self.same_filled_limit() {
                 self.stats.full.add(1);
                 return Err(ENOSPC);
             }
             self.stats.same_filled.add(1);
             return Ok(Form::Same(word).handle());
         }
-        match kind {
-            Kind::Ephemeral => self
-                .create_bud(page, back)
-                .map(|bud| Form::Bud(bud).handle()),
-            // zbud evicts, and a persistent page must stay.
-            Kind::Persistent => Err(EOPNOTSUPP),
-        }
+        self.create_bud(page, back)
+            .map(|bud| Form::Bud(bud).handle())
     }
 
-    fn get_ref(&self, _kind: Kind, handle: Handle) -> Result {
+    fn get_ref(&self, kind: Kind, handle: Handle) -> Result {
+        if kind == Kind::Persistent {
+            return self.persistent.get_ref(handle);
+        }
         match Form::of(handle) {
             Form::Same(_) => {
                 // A copy of the handle is a copy of the page.
@@ -290,7 +310,10 @@ impl Pam for Store {
         }
     }
 
-    fn get_data(&self, _kind: Kind, handle: Handle, page: &mut PageBytes) -> Result {
+    fn get_data(&self, kind: Kind, handle: Handle, page: &mut PageBytes) -> Result {
+        if kind == Kind::Persistent {
+            return self.persistent.get_data(&self.codec, handle, page);
+        }
         match Form::of(handle) {
             Form::Same(word) => {
                 codec::fill(page, word);
@@ -304,7 +327,10 @@ impl Pam for Store {
         }
     }
 
-    fn free(&self, _kind: Kind, handle: Handle) {
+    fn free(&self, kind: Kind, handle: Handle) {
+        if kind == Kind::Persistent {
+            return self.persistent.free(handle);
+        }
         match Form::of(handle) {
             Form::Same(_) => self.stats.same_filled.sub(1),
             Form::Bud(bud) => self.zbud.free(bud),
@@ -424,14 +450,6 @@ mod tests {
         assert_eq!(result.err(), Some(E2BIG));
         assert_eq!(store.stats().poor.get(), 1);
         assert_eq!(store.zbud().stats().curr_zpages, 0);
-        Ok(())
-    }
-
-    #[test]
-    fn persistent_pages_are_refused() -> Result {
-        let store = new_store(100)?;
-        let result = store.create(Kind::Persistent, &*mixed(1, 500)?, BACK);
-        assert_eq!(result.err(), Some(EOPNOTSUPP));
         Ok(())
     }
 

@@ -72,7 +72,8 @@ cleanup() {
 		done
 		kill -KILL "-$CHILD" 2>/dev/null || :
 	fi
-	[ -z "$RUNDIR" ] || rm -rf "$RUNDIR" "$UMLDIR"
+	[ -z "$RUNDIR" ] || rm -rf "$RUNDIR"
+	[ -z "$UMLDIR" ] || rm -rf "$UMLDIR"
 }
 trap cleanup EXIT
 trap 'say interrupted >&2; cleanup; exit 130' INT
@@ -167,6 +168,10 @@ run_dir() {
 	exec 8>"$RUNDIR/starting"
 	flock 8
 	mv "$RUNDIR/starting" "$RUNDIR/running"
+}
+
+# After run_dir, for who starts a guest.
+uml_dir() {
 	UMLDIR=$CACHE/uml/${RUNDIR##*/}
 	mkdir -p "$UMLDIR"
 }
