@@ -58,8 +58,8 @@ done
 # What the guest's kernel was built into, moved to the new tree, so that only the
 # driver is left to build.
 cp -a "$UM" "$NEW/um"
-grep -rlF --include='*.cmd' --include=Makefile --include='*.d' "$TREE_BUILT" \
-	"$NEW/um" | xargs sed -i -e "s,$TREE_BUILT,$NEW/tree,g" -e "s,$UM,$NEW/um,g"
+grep -rlF --include='*.cmd' --include=Makefile --include='*.d' \
+	-e "$TREE_BUILT" -e "$UM" "$NEW/um" | xargs sed -i -e "s,$TREE_BUILT,$NEW/tree,g" -e "s,$UM,$NEW/um,g"
 rm -rf "$NEW/um/drivers/staging/zcache"
 TREE=$NEW/tree
 kstep 'the driver, from the one patch' test-series-build.log "$NEW/um" \
