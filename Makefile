@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Names for the scripts. In a kernel tree, Kbuild is read instead of this.
-.PHONY: help run test stats shell doctor lint distclean
+.PHONY: help run test stats shell doctor lint series rebase-check
+.PHONY: check-arm64 uninstall distclean
 
 help:
 	@echo 'make run        the main job: one workload without zcache, with it,'
@@ -10,12 +11,17 @@ help:
 	@echo 'make stats      the counters of zcache on this machine'
 	@echo 'make doctor     is this machine fit, and what would be installed'
 	@echo 'make lint       style of everything'
+	@echo 'make series     the series with the driver in it, for git am and as'
+	@echo '                one patch, in out/'
+	@echo 'make rebase-check KERNEL_SRC=DIR  how the series fits another kernel'
+	@echo 'make check-arm64  does it compile for arm64'
+	@echo 'make uninstall  print the line that removes what set-up installed'
 	@echo 'make distclean  remove the cache folder and out/'
 	@echo
 	@echo 'KERNEL_SRC=DIR  another Linux 7.3 source than the distribution has'
 	@echo 'ZCACHE_CACHE=DIR  where sources and builds go (~/.cache/zcache)'
 
-run test shell doctor lint distclean:
+run test shell doctor lint series rebase-check check-arm64 uninstall distclean:
 	@sh scripts/$@
 
 stats:

@@ -186,8 +186,8 @@ impl Policy {
         self.limit.min(file.saturating_mul(SHARE))
     }
 
-    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `used` frames
-    /// are not empty and `allowed` may be.
+    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `used`
+    /// frames are not empty and `allowed` may be.
     pub(crate) fn longest(&self, used: usize, allowed: usize, longest: usize) -> usize {
         if used + (allowed / AHEAD_ONE_IN) < allowed {
             longest

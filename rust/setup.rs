@@ -76,8 +76,8 @@ pub(crate) struct Record {
     early: c_int,
 }
 
-// SAFETY: The record is never written, and what it points to is static and immutable.
 #[cfg(not(MODULE))]
+// SAFETY: The record is never written, and what it points to is static and immutable.
 unsafe impl Sync for Record {}
 
 #[cfg(not(MODULE))]

@@ -4,8 +4,11 @@
 # that show life and leave no process behind. Sourced with ROOT set.
 
 # Only the system's tools: a rustup, ccache or the like on the caller's PATH
-# must not change what is built.
+# must not change what is built. Where apt cannot bring them, the caller's tools
+# are all there is.
+CALLER_PATH=$PATH
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
+command -v apt-get >/dev/null || PATH=$PATH:$CALLER_PATH
 LC_ALL=C
 export PATH LC_ALL
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_TARGET_DIR
@@ -18,10 +21,13 @@ LOG=$CACHE/log
 JOBS=$(nproc 2>/dev/null || echo 2)
 STARTED=$(date +%s)
 RUNDIR=
+UMLDIR=
 CHILD=
 CHILD_SH=
 # What gives a step a session of its own.
 SESSION=setsid
+# Set while a step must not be cut short.
+UNCUT=
 
 # All that this starts and stores stays in these two folders.
 OUT=$ROOT/out
@@ -48,13 +54,17 @@ unfit() {
 # Runs on every way out. A step runs in a session of its own, so that one
 # signal reaches all it started.
 cleanup() {
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	trap '' INT TERM HUP
 	if [ -n "$CHILD_SH" ]; then
 		# A script of ours: it ends what it started.
 		kill -TERM "$CHILD_SH" 2>/dev/null || :
 		wait "$CHILD_SH" 2>/dev/null || :
 	fi
-	if [ -n "$CHILD" ]; then
+	if [ -n "$CHILD" ] && [ -n "$UNCUT" ]; then
+		say 'it ends when apt has ended, which must not be cut short' >&2
+		wait "$CHILD" 2>/dev/null || :
+	elif [ -n "$CHILD" ]; then
 		kill -TERM "-$CHILD" 2>/dev/null || :
 		for cl_try in 1 2 3 4 5 6 7 8 9 10; do
 			kill -0 "-$CHILD" 2>/dev/null || break
@@ -63,6 +73,7 @@ cleanup() {
 		kill -KILL "-$CHILD" 2>/dev/null || :
 	fi
 	[ -z "$RUNDIR" ] || rm -rf "$RUNDIR"
+	[ -z "$UMLDIR" ] || rm -rf "$UMLDIR"
 }
 trap cleanup EXIT
 trap 'say interrupted >&2; cleanup; exit 130' INT
@@ -93,6 +104,7 @@ lock_cache() {
 	fi
 	ZCACHE_LOCKED=1
 	export ZCACHE_LOCKED
+	sweep
 }
 
 # Compiled files so far, for the heartbeat of a build.
@@ -147,10 +159,30 @@ step() {
 	die "failed: $st_what" "the whole log is $st_log"
 }
 
-# A folder for one run's own files: UML's memory, sockets and results. The
-# memory file is mapped executable, so the place must allow that.
+# Folders for one run's own files, gone at its end: RUNDIR in memory, for what
+# the guest has as RAM (a file that is mapped executable, so the place must allow
+# that) and as disks; UMLDIR in the cache, for UML's sockets.
 run_dir() {
 	RUNDIR=$(mktemp -d "$(memory_dir)/zcache.XXXXXX")
+	# Who has this lock is still there, whatever its number in which namespace.
+	exec 8>"$RUNDIR/starting"
+	flock 8
+	mv "$RUNDIR/starting" "$RUNDIR/running"
+}
+
+# After run_dir, for who starts a guest.
+uml_dir() {
+	UMLDIR=$CACHE/uml/${RUNDIR##*/}
+	mkdir -p "$UMLDIR"
+}
+
+# Removes what runs left behind that could not clean up (kill -9).
+sweep() {
+	for sw_dir in "$(memory_dir)"/zcache.*; do
+		[ -e "$sw_dir/running" ] || continue
+		! flock -n "$sw_dir/running" true ||
+			rm -rf "$sw_dir" "$CACHE/uml/${sw_dir##*/}"
+	done
 }
 
 memory_dir() { say "${ZCACHE_TMPDIR:-/dev/shm}"; }

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh disable=SC2034,SC2015,SC2016,SC2013
-# The machine: what it must have, what is missing, and how it gets there.
+# The tools: which packages bring them, which are missing, how they get there,
+# and which ones are used.
 # Sourced after lib.sh.
 
 MIN_RUST=1.85
 MIN_BINDGEN=0.71.1
+MIN_LLVM=17.0.1
 BINDGEN_PIN=0.73.2
-# GB in the cache folder, of which both commands leave 4.2 full, and GB in /
-# for the packages.
-NEED_CACHE_GB=6
-NEED_ROOT_GB=3
-NEED_RAM_MB=2000
-# The guest with RAM to spare has 512 MiB of it in one file.
-NEED_SHM_MB=700
 
 # newer_or_same HAVE WANT
 newer_or_same() {
@@ -39,10 +34,35 @@ detect_distro() {
 	else
 		DISTRO=apt
 	fi
-	if [ "$DISTRO" = other ] && ! command -v clang >/dev/null; then
+	if [ "$DISTRO" = other ] &&
+		! newer_or_same "$(version_of clang)" "$MIN_LLVM"; then
 		LLVM_SUFFIX=$(find /usr/bin -name 'clang-[0-9]*' |
 			sed 's/.*clang//' | sort -V | tail -n 1)
 	fi
+}
+
+# The packages that the codec's tests need, a line each.
+codec_packages() {
+	cat <<-END
+		gcc
+		libc6-dev
+		liblzo2-dev
+	END
+	if [ "$DISTRO" = debian12 ]; then
+		say cargo-web
+		say rustc-web
+	else
+		say cargo
+		say rustc
+	fi
+}
+
+# The packages that scripts/lint needs besides, a line each.
+lint_packages() {
+	cat <<-END
+		python3-docutils
+		shellcheck
+	END
 }
 
 # The packages that set-up needs, a line each.
@@ -91,11 +111,11 @@ wanted_packages() {
 	fi
 }
 
-# Sets MISSING to the packages that are not installed.
+# find_missing PACKAGE...: sets MISSING to those that are not installed.
 find_missing() {
 	MISSING=
 	[ "$DISTRO" != other ] || return 0
-	for fm_package in $(wanted_packages); do
+	for fm_package in "$@"; do
 		case $(dpkg-query -W -f '${Status}' "$fm_package" 2>/dev/null) in
 		'install ok installed') ;;
 		*) MISSING="$MISSING $fm_package" ;;
@@ -104,150 +124,169 @@ find_missing() {
 	MISSING=${MISSING# }
 }
 
-# free_mb FOLDER: free space there, or in the nearest folder that exists.
-free_mb() {
-	fr_dir=$1
-	while [ ! -d "$fr_dir" ]; do
-		fr_dir=$(dirname "$fr_dir")
-	done
-	df -Pm "$fr_dir" | awk 'NR == 2 { print $4 }'
-}
-
-# Whether programs may be run from a folder.
-may_exec() {
-	me_probe=$(mktemp "$1/zcache-probe.XXXXXX" 2>/dev/null) || return 1
-	cp /bin/true "$me_probe" && chmod 755 "$me_probe" && "$me_probe"
-	me_rc=$?
-	rm -f "$me_probe"
-	return "$me_rc"
-}
-
-# The next step for a memory folder that does not fit.
-shm_advice() {
-	say "as root: mount -o remount,exec,size=1G $1 (in a container: start" \
-		"it with --shm-size=1g); or set ZCACHE_TMPDIR= to a tmpfs"
-}
-
-# One screen about this machine, then exit 2 with the cause if it is unfit.
-# Changes nothing.
-preflight() {
-	detect_distro
-	find_missing
-	pf_shm=$(memory_dir)
-	pf_ram=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
-	pf_cache_free=$(free_mb "$CACHE")
-	pf_root_free=$(free_mb /)
-	pf_shm_free=$(free_mb "$pf_shm")
-	pf_need_cache=$((NEED_CACHE_GB * 1024))
-	pf_time='15 minutes'
-	if [ -e "$CACHE/src/current" ]; then
-		# The source is there; two kernels may have to be built.
-		pf_need_cache=3072
-		pf_time='2 minutes once the kernel is built'
-	fi
-	if [ -n "$MISSING" ]; then
-		say "packages to install (apt, about 450 MB to download):"
-		say "$MISSING" | fold -s -w 74 | sed 's/^/    /'
-	else
-		say 'packages to install: none'
-	fi
-	say "cache    $CACHE: $((pf_cache_free / 1024)) GB free," \
-		"$((pf_need_cache / 1024)) GB needed"
-	say "root     $((pf_root_free / 1024)) GB free; $pf_shm:" \
-		"$pf_shm_free MB free, $NEED_SHM_MB MB needed"
-	say "RAM      $pf_ram MB available, $NEED_RAM_MB MB needed"
-	say "time     $pf_time, with $JOBS processors"
-
-	plain_path "$ROOT"
-	plain_path "$CACHE"
-	plain_path "$pf_shm"
-	[ "$(uname -m)" = x86_64 ] || unfit \
-		"user-mode Linux runs on x86-64, this is $(uname -m)" \
-		"run the codec's tests alone: cd rust/lzo && cargo test"
-	[ "$pf_cache_free" -ge "$pf_need_cache" ] || unfit \
-		"only $pf_cache_free MB free for the cache in $CACHE" \
-		"free $pf_need_cache MB there, or set ZCACHE_CACHE= elsewhere"
-	if [ -n "$MISSING" ] && [ "$pf_root_free" -lt $((NEED_ROOT_GB * 1024)) ]; then
-		unfit "only $pf_root_free MB free in / for the packages" \
-			"free $NEED_ROOT_GB GB there"
-	fi
-	[ "$pf_ram" -ge "$NEED_RAM_MB" ] || unfit \
-		"only $pf_ram MB of RAM available, $NEED_RAM_MB MB needed" \
-		"stop something, or use a larger machine"
-	[ -d "$pf_shm" ] || unfit "there is no $pf_shm" "$(shm_advice /dev/shm)"
-	[ "$pf_shm_free" -ge "$NEED_SHM_MB" ] || unfit \
-		"only $pf_shm_free MB free in $pf_shm, where guests keep their RAM" \
-		"$(shm_advice "$pf_shm")"
-	may_exec "$pf_shm" || unfit \
-		"programs may not run from $pf_shm, where guests keep their RAM" \
-		"$(shm_advice "$pf_shm")"
-	[ "$DISTRO" != other ] || check_tools
-	[ -z "$MISSING" ] || become_root
-}
-
-# Sets AS_ROOT: the words that make apt-get root.
-become_root() {
-	AS_ROOT=
+# Without root or a way to it, nothing can be installed. Asks for no password.
+may_become_root() {
 	[ "$(id -u)" -ne 0 ] || return 0
-	AS_ROOT='sudo -n'
-	[ ! -t 0 ] || AS_ROOT=sudo
-	$AS_ROOT true 2>/dev/null || unfit \
-		'packages are missing and there is neither root nor sudo' \
+	if command -v sudo >/dev/null; then
+		! sudo -n true 2>/dev/null || return 0
+		# It can ask for a password here.
+		[ ! -t 0 ] || return 0
+	fi
+	unfit 'packages are missing and there is neither root nor sudo' \
 		"as root, run: apt-get install --no-install-recommends $MISSING"
 }
 
-# Without apt: the tools must be there already. Names all that are not.
-check_tools() {
-	ct_bad=
-	for ct_tool in bc bison flex gcc make patch perl python3 xz mke2fs \
-		dmsetup flock setsid "clang$LLVM_SUFFIX" "ld.lld$LLVM_SUFFIX" \
-		"llvm-nm$LLVM_SUFFIX" rustc cargo; do
-		command -v "$ct_tool" >/dev/null || ct_bad="$ct_bad $ct_tool"
-	done
-	if [ -z "$ct_bad" ] &&
-		! newer_or_same "$(version_of rustc)" "$MIN_RUST"; then
-		ct_bad=" rustc (at least $MIN_RUST)"
+# need TOOL VERSION [NAME]: notes a tool that is missing or too old.
+need() {
+	if ! command -v "$1" >/dev/null; then
+		NEEDED="$NEEDED, ${3:-$1}"
+		[ "$2" = 0 ] || NEEDED="$NEEDED $2"
+	elif [ "$2" != 0 ]; then
+		nd_have=$(version_of "$1")
+		newer_or_same "${nd_have:-0}" "$2" ||
+			NEEDED="$NEEDED, ${3:-$1} $2 (this is ${nd_have:-unknown})"
 	fi
-	[ -z "$ct_bad" ] || unfit "without apt, missing in $PATH:$ct_bad" \
-		"install them, with the Rust library's sources and libclang"
+}
+
+# Without apt: the tools must be there already. Names all that are not, each
+# with the least version that does.
+check_tools() {
+	NEEDED=
+	for ct_tool in bc patch perl xz mke2fs dmsetup flock setsid gcc; do
+		need "$ct_tool" 0
+	done
+	need bison 2.0
+	need flex 2.5.35
+	need make 4.0
+	need python3 3.9
+	need "clang$LLVM_SUFFIX" "$MIN_LLVM"
+	need "ld.lld$LLVM_SUFFIX" "$MIN_LLVM"
+	need "llvm-nm$LLVM_SUFFIX" "$MIN_LLVM"
+	find_rust || NEEDED="$NEEDED, rustc and cargo $MIN_RUST"
+	[ -z "$RUSTC" ] || [ -r "$(rust_library)/core/src/lib.rs" ] ||
+		NEEDED="$NEEDED, the Rust library's sources (rust-src)"
+	[ -z "$NEEDED" ] || unfit "no apt here, and missing: ${NEEDED#, }" \
+		"install these versions or newer, in $PATH"
+}
+
+# apt_get WHAT LOGNAME WORDS...: a step of apt-get, as root.
+apt_get() {
+	ag_what=$1 ag_log=$2
+	shift 2
+	# shellcheck disable=SC2086
+	step "$ag_what" "$ag_log" $AS_ROOT env DEBIAN_FRONTEND=noninteractive \
+		apt-get -q -o DPkg::Lock::Timeout=120 \
+		-o Dpkg::Options::=--force-confdef \
+		-o Dpkg::Options::=--force-confold "$@"
 }
 
 # Installs what preflight found missing: all that root is ever asked for.
 install_packages() {
 	[ -n "$MISSING" ] || return 0
-	mkdir -p "$CACHE"
+	AS_ROOT=
+	if [ "$(id -u)" -ne 0 ]; then
+		say 'root is needed for apt alone'
+		sudo true || unfit 'packages are missing, and sudo said no' \
+			"as root, run: apt-get install --no-install-recommends $MISSING"
+		# sudo remembers a password for this session only. Ctrl-C reaches it
+		# through the terminal.
+		AS_ROOT='env --default-signal=INT sudo'
+		SESSION=
+	fi
+	# Under its lock apt may finish what it was interrupted at.
+	if [ -e "$CACHE/installing" ]; then
+		UNCUT=1
+		# shellcheck disable=SC2086
+		step 'packages: what was interrupted' dpkg.log $AS_ROOT \
+			env DEBIAN_FRONTEND=noninteractive dpkg --force-confdef \
+			--force-confold --configure -a
+		UNCUT=
+	fi
+	# A list that cannot be had is no reason to stop while the packages can.
+	stage 'package lists'
+	# shellcheck disable=SC2086
+	spawn "$LOG/apt-update.log" $AS_ROOT env DEBIAN_FRONTEND=noninteractive \
+		apt-get -q -o DPkg::Lock::Timeout=120 update ||
+		say "  not all could be had: $LOG/apt-update.log"
+	# shellcheck disable=SC2086
+	apt_get 'packages: download' apt-download.log install -y \
+		--no-install-recommends --download-only $MISSING
 	for ip_package in $MISSING; do
 		printf '%s\n' "$ip_package"
 	done >>"$CACHE/installed-packages"
-	# sudo remembers a password for this session only.
-	[ -z "$AS_ROOT" ] || SESSION=
-	ip_apt='env DEBIAN_FRONTEND=noninteractive apt-get -q'
+	: >"$CACHE/installing"
+	UNCUT=1
+	[ -z "$AS_ROOT" ] || AS_ROOT=sudo
 	# shellcheck disable=SC2086
-	step 'package lists' apt-update.log $AS_ROOT $ip_apt update
-	# shellcheck disable=SC2086
-	step 'packages' apt-install.log $AS_ROOT $ip_apt install -y \
+	apt_get 'packages: installation' apt-install.log install -y \
 		--no-install-recommends $MISSING
+	UNCUT=
+	rm -f "$CACHE/installing"
 	SESSION=setsid
 	hash -r
 }
 
-# Sets RUSTC, BINDGEN and the like, once the packages are there.
-find_toolchain() {
-	RUSTC=/usr/bin/rustc
-	CARGO=/usr/bin/cargo
-	[ -x "$RUSTC" ] && [ -x "$CARGO" ] ||
-		die "no $RUSTC or no $CARGO although their packages are installed" \
-			"reinstall them"
-	tc_have=$(version_of "$RUSTC")
-	newer_or_same "$tc_have" "$MIN_RUST" ||
-		die "$RUSTC is $tc_have, Linux 7.3 needs $MIN_RUST" \
-			'use Debian 12 or newer with its current package lists'
+# The line that removes the packages which set-up installed and which are still
+# there.
+purge_line() {
+	pl_list=
+	for pl_package in $(sort -u "$CACHE/installed-packages" 2>/dev/null); do
+		case $(dpkg-query -W -f '${Status}' "$pl_package" 2>/dev/null) in
+		'install ok installed') pl_list="$pl_list $pl_package" ;;
+		esac
+	done
+	if [ -z "$pl_list" ]; then
+		say 'set-up installed no packages that are still here'
+		return 0
+	fi
+	say 'packages that set-up installed; to remove them, as root:'
+	say "    apt-get purge$pl_list"
+	say 'and what came with them, after a look at the list that it shows:'
+	say '    apt-get autoremove'
+}
+
+# Sets RUSTC, CARGO and what cargo heeds. False if there is no Rust, or one that
+# is too old. Where the caller's tools are used, the first one that is new enough
+# counts, and the compiler proper rather than a wrapper that picks one.
+find_rust() {
+	RUSTC='' CARGO=''
+	if [ "$DISTRO" != other ]; then
+		RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo
+		[ -x "$RUSTC" ] && [ -x "$CARGO" ] || return 1
+	else
+		fi_rest=$PATH:
+		while [ -n "$fi_rest" ] && [ -z "$RUSTC" ]; do
+			fi_bin=${fi_rest%%:*}
+			fi_rest=${fi_rest#*:}
+			[ -x "$fi_bin/rustc" ] || continue
+			fi_root=$("$fi_bin/rustc" --print sysroot 2>/dev/null) || continue
+			[ ! -x "$fi_root/bin/rustc" ] || [ ! -x "$fi_root/bin/cargo" ] ||
+				fi_bin=$fi_root/bin
+			[ -x "$fi_bin/cargo" ] || continue
+			fi_have=$(version_of "$fi_bin/rustc")
+			! newer_or_same "${fi_have:-0}" "$MIN_RUST" ||
+				RUSTC=$fi_bin/rustc CARGO=$fi_bin/cargo
+		done
+		[ -n "$RUSTC" ] || return 1
+	fi
+	newer_or_same "$(version_of "$RUSTC")" "$MIN_RUST" || return 1
 	# Cargo's own downloads stay in the cache as well.
 	CARGO_HOME=$CACHE/cargo-home
 	CARGO_TARGET_DIR=$CACHE/target
 	export RUSTC CARGO_HOME CARGO_TARGET_DIR
+}
+
+# Where the sources of the Rust library are.
+rust_library() {
+	say "$("$RUSTC" --print sysroot)/lib/rustlib/src/rust/library"
+}
+
+# Sets RUSTC, BINDGEN and the like, once the packages are there.
+find_toolchain() {
+	find_rust || die "no rustc and cargo of $MIN_RUST or newer in /usr/bin" \
+		'use Debian 12 or newer with its current package lists'
 	LIBCLANG_PATH=
-	if [ -n "$LLVM_SUFFIX" ]; then
+	if [ -n "$LLVM_SUFFIX" ] && [ -d "/usr/lib/llvm$LLVM_SUFFIX/lib" ]; then
 		LIBCLANG_PATH=/usr/lib/llvm$LLVM_SUFFIX/lib
 	fi
 	# UML takes the large code model, for which clang 18 and later put all
@@ -258,6 +297,7 @@ find_toolchain() {
 	"clang$LLVM_SUFFIX" "${SMALL_DATA#*=}" -x c -fsyntax-only /dev/null \
 		2>/dev/null || SMALL_DATA=KCFLAGS=
 	BINDGEN=/usr/bin/bindgen
+	[ "$DISTRO" != other ] || BINDGEN=$(command -v bindgen) || :
 	if [ -x "$BINDGEN" ] &&
 		newer_or_same "$(version_of "$BINDGEN")" "$MIN_BINDGEN"; then
 		return 0

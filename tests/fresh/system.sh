@@ -5,7 +5,8 @@
 # Both commands from nothing, in a fresh minimal Debian: as root,
 #   system.sh SUITE FOLDER [COMMAND...]
 # SUITE is bookworm or trixie. FOLDER, of 12 GB or more, gets a chroot with
-# this checkout's last commit in it; without COMMAND, run and test run there.
+# this checkout's last commit in it. Without COMMAND, run and test run there, and
+# run once more without a network; the last lines tell how each ended.
 set -eu
 ROOT=$(cd "$(dirname "$0")/../.." && pwd -P)
 suite=$1 folder=$2
@@ -30,7 +31,28 @@ if [ ! -e "$chroot/ready" ]; then
 fi
 
 # Mounts of its own, gone with the last process in them.
-[ $# -gt 0 ] || set -- 'sh scripts/run && sh scripts/test'
+[ $# -gt 0 ] || set -- '
+	used() { du -sxm --exclude=./dev --exclude=./proc . | cut -f1; }
+	timed() {
+		began=$(date +%s) rc=0
+		"$@" || rc=$?
+		[ "$rc" -eq 0 ] || all=1
+		echo "$*: status $rc, $(($(date +%s) - began)) s" >>/ended
+	}
+	all=0
+	before=$(cd / && used)
+	: >/ended
+	timed sh scripts/run
+	timed sh scripts/test
+	timed unshare --net sh scripts/run
+	sh scripts/uninstall
+	grep PRETTY_NAME /etc/os-release
+	rustc --version
+	cat /ended
+	cache=$(cd /root/.cache/zcache && used)
+	echo "the cache takes $cache MB, the packages" \
+		"$(($(cd / && used) - before - cache)) MB"
+	exit "$all"'
 export ROOT chroot
 exec unshare --mount --pid --fork --kill-child sh -eu -c '
 	mount -t proc proc "$chroot/proc"

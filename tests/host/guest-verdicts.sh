@@ -12,7 +12,7 @@ guest() {
 rmdir "$TMP"
 TMP=$(mktemp -d "${ZCACHE_TMPDIR:-/dev/shm}/zcache-test.XXXXXX")
 mkdir "$TMP/shm"
-export ZCACHE_TMPDIR="$TMP/shm"
+export ZCACHE_TMPDIR="$TMP/shm" ZCACHE_CACHE="$TMP/cache"
 trap 'rm -rf "$TMP"' EXIT
 
 ends 0 guest -t 30 echo "it's a" 'quoted  word'
@@ -35,8 +35,9 @@ wait "$runner" || :
 sleep 1
 
 [ -z "$(ls "$TMP/shm")" ] || fail "left in its folder: $(ls "$TMP/shm")"
+[ -z "$(ls "$TMP/cache/uml")" ] || fail "left in the cache: $(ls "$TMP/cache/uml")"
 for process in /proc/[0-9]*/cmdline; do
-	if { tr "\0" " " <"$process"; } 2>/dev/null | grep -q "uml_dir=$TMP"; then
+	if { tr "\0" " " <"$process"; } 2>/dev/null | grep -q "uml_dir=$TMP/cache"; then
 		fail "still running: $process"
 	fi
 done

@@ -107,11 +107,11 @@ impl Decoder<'_> {
                     // As if the last byte of the length were the instruction.
                     word = u64::from_le_bytes(head) << 8;
                     after = &rest[2..];
-                    short = 31 + extra;
+                    short = extra.saturating_add(31);
                 } else {
                     after = &input[3..];
                 }
-                len = 2 + short;
+                len = short.saturating_add(2);
                 distance = 1 + ((word >> 10) & 0x3fff) as usize;
                 next = ((word >> 8) & 3) as usize;
                 literals = (word >> 24) as u32;
@@ -131,7 +131,9 @@ impl Decoder<'_> {
             if copy(dst, op, len, distance, literals).is_none() {
                 break;
             }
-            let (Some(rest), Some(left)) = (after.get(next..), room.checked_sub(len + next)) else {
+            // This wraps nothing: there was room to copy so much.
+            let all = len.wrapping_add(next);
+            let (Some(rest), Some(left)) = (after.get(next..), room.checked_sub(all)) else {
                 break;
             };
             input = rest;
@@ -225,8 +227,9 @@ impl Decoder<'_> {
             .split_at_checked(len)
             .ok_or(Error::InputOverrun)?;
         let op = self.op();
-        let to = self.dst.get_mut(op..).and_then(|free| free.get_mut(..len));
-        to.ok_or(Error::OutputOverrun)?.copy_from_slice(from);
+        let free = self.dst.get_mut(op..).unwrap_or_default();
+        let to = free.get_mut(..from.len()).ok_or(Error::OutputOverrun)?;
+        to.copy_from_slice(from);
         self.input = rest;
         self.room = self.room.saturating_sub(len);
         Ok(())
@@ -244,8 +247,10 @@ impl Decoder<'_> {
         while left > 0 {
             let count = left.min(source);
             let (old, new) = window.split_at_mut_checked(source).unwrap_or_default();
-            let new = new.get_mut(..count).ok_or(Error::OutputOverrun)?;
-            new.copy_from_slice(old.get(..count).unwrap_or_default());
+            let (Some(old), Some(new)) = (old.get(..count), new.get_mut(..count)) else {
+                return Err(Error::OutputOverrun);
+            };
+            new.copy_from_slice(old);
             source = source.saturating_add(count);
             left -= count;
         }
@@ -326,8 +331,8 @@ fn copy(dst: &mut [u8], op: usize, len: usize, distance: usize, literals: u32) -
     let both = window.get_mut(..step + 20)?;
     both.copy_within(..8, step);
     both.copy_within(8..16, step + 8);
-    // PANIC: `left` is 16 at most.
-    both[step + left..step + left + 4].copy_from_slice(&literals.to_le_bytes());
+    // There is: `left` is 16 at most. Not every compiler sees that.
+    *slot(both, step + left)? = literals.to_le_bytes();
     Some(())
 }
 

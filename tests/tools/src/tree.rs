@@ -113,26 +113,34 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// Copies whole folders in hash order until `bytes` are there; of a very large
-/// one, only its first part.
+/// one, only its first part. Where that is too little, because the machine has few
+/// folders, in another round the next part of the very large ones, and so on.
 fn copy_chosen(list: Vec<Folder>, bytes: u64, root: &Path, to: &Path) -> Result<()> {
     const SLACK: u64 = 512 << 10;
     let mut total = 0;
-    for folder in list {
-        let mut from_here = 0;
-        for (path, length) in folder.files {
-            if total >= bytes || from_here >= bytes / LARGEST_FOLDER {
-                break;
+    let mut rest: Vec<_> = list.into_iter().map(|f| f.files.into_iter()).collect();
+    loop {
+        let before = total;
+        for files in &mut rest {
+            let mut from_here = 0;
+            while total < bytes && from_here < bytes / LARGEST_FOLDER {
+                let Some((path, length)) = files.next() else {
+                    break;
+                };
+                if total + length > bytes + SLACK {
+                    continue;
+                }
+                let copy = to.join(path.strip_prefix(root)?);
+                if let Some(parent) = copy.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                fs::copy(&path, &copy).with_context(|| format!("{}", path.display()))?;
+                total += length;
+                from_here += length;
             }
-            if total + length > bytes + SLACK {
-                continue;
-            }
-            let copy = to.join(path.strip_prefix(root)?);
-            if let Some(parent) = copy.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            fs::copy(&path, &copy).with_context(|| format!("{}", path.display()))?;
-            total += length;
-            from_here += length;
+        }
+        if total >= bytes || total == before {
+            break;
         }
     }
     if total + SLACK < bytes {
@@ -176,6 +184,23 @@ mod tests {
         assert_eq!(one, manifest::read(&work.path().join("two.list"))?);
         let bytes: u64 = one.iter().map(|entry| entry.bytes).sum();
         assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_few_large_folders_do() -> Result<()> {
+        const WANTED: u64 = 4 << 20;
+        let from = tempfile::tempdir()?;
+        for number in 0..600 {
+            let folder = from.path().join(format!("{}", number % 2));
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join(format!("{number}.c")), vec![b'x'; 9000])?;
+        }
+        let list = folders(from.path(), 0, 10_000, is_text)?;
+        let to = from.path().join("to");
+        copy_chosen(list, WANTED, from.path(), &to)?;
+        let copied = 9000 * manifest::files_below(&to)?.len() as u64;
+        assert!((WANTED..WANTED + (1 << 20)).contains(&copied), "{copied}");
         Ok(())
     }
 
