@@ -60,6 +60,7 @@ mod lzo;
 #[path = "rust/oom.rs"]
 mod oom;
 mod policy;
+mod seal;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
