@@ -53,6 +53,7 @@ wanted_packages() {
 		ca-certificates
 		dmsetup
 		e2fsprogs
+		erofs-utils
 		flex
 		gcc
 		libc6-dev
@@ -61,6 +62,9 @@ wanted_packages() {
 		patch
 		perl
 		python3
+		squashfs-tools
+		xfsprogs
+		xorriso
 		xz-utils
 	END
 	if [ "$DISTRO" = debian12 ]; then

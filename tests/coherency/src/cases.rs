@@ -49,12 +49,15 @@ struct Case {
 
 const ALL: &[&str] = &["ext4", "ext2", "xfs"];
 const EXTENTS: &[&str] = &["ext4", "xfs"];
+const EXT: &[&str] = &["ext4", "ext2"];
+/// With data=journal, ext4 moves no extents, and writes none directly.
+const NOT_JOURNAL: &[u32] = &[15, 53];
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     Case { number: 1, name: "truncate-regrow", on: ALL, guards: &["truncate"], run: truncate },
     Case { number: 1, name: "truncate-regrow-nothing-cached", on: ALL, guards: &["truncate_empty"], run: truncate_empty },
-    Case { number: 2, name: "truncate-inside-a-page", on: ALL, guards: &["truncate,dirty,remove_other"], run: truncate_partial },
+    Case { number: 2, name: "truncate-inside-a-page", on: ALL, guards: &["truncate,insert,dirty,remove_other"], run: truncate_partial },
     Case { number: 3, name: "punch", on: EXTENTS, guards: &["truncate"], run: punch },
     Case { number: 3, name: "zero-range", on: EXTENTS, guards: &["truncate"], run: zero },
     Case { number: 3, name: "collapse", on: EXTENTS, guards: &["truncate"], run: collapse },
@@ -67,20 +70,29 @@ const CASES: &[Case] = &[
     Case { number: 10, name: "direct-write-nothing-cached", on: ALL, guards: &["invalidate_empty"], run: direct_empty },
     Case { number: 11, name: "direct-write-reader-between", on: ALL, guards: &["dio_post"], run: direct_reader },
     Case { number: 12, name: "aio-reader-between", on: ALL, guards: &["dio_async"], run: aio_reader },
-    Case { number: 12, name: "io_uring-reader-between", on: ALL, guards: &["dio_async"], run: uring_reader },
+    Case { number: 12, name: "io_uring-reader-between", on: EXT, guards: &["dio_async"], run: uring_reader },
+    // XFS hands it to a thread of io_uring, which invalidates once more.
+    Case { number: 12, name: "io_uring-reader-between", on: &["xfs"], guards: &[], run: uring_reader },
     Case { number: 14, name: "reflink", on: &["xfs"], guards: &["truncate"], run: reflink },
-    Case { number: 14, name: "exchange", on: &["xfs"], guards: &["truncate"], run: exchange },
+    Case { number: 14, name: "exchange", on: &["xfs-exchange"], guards: &["truncate"], run: exchange },
     Case { number: 15, name: "move-extent-donor", on: &["ext4"], guards: &["insert,invalidate,unmap"], run: move_extent },
     Case { number: 15, name: "move-extent-donor-cached", on: &["ext4"], guards: &[], run: move_extent_cached },
     Case { number: 16, name: "inline-data", on: &["ext4-inline"], guards: &["insert,remove_other"], run: inline },
-    Case { number: 24, name: "inode-reuse", on: ALL, guards: &["inode"], run: inode_reuse },
+    Case { number: 24, name: "inode-reuse", on: EXT, guards: &["inode"], run: inode_reuse },
     Case { number: 24, name: "generation-set-and-back", on: &["ext2", "ext4-1k"], guards: &[], run: generation },
     Case { number: 31, name: "swapon", on: &["ext4"], guards: &["swapon,swapoff"], run: swapon },
     Case { number: 31, name: "read-while-swap", on: &["ext4"], guards: &["swapoff"], run: read_while_swap },
     Case { number: 52, name: "drop-caches", on: ALL, guards: &["drop_caches"], run: drop_caches },
-    Case { number: 53, name: "direct-write-fails-half-way", on: ALL, guards: &["dio_failed"], run: direct_failed },
-    Case { number: 53, name: "direct-write-fails-reader-stays", on: ALL, guards: &["dio_failed"], run: direct_failed_cached },
+    Case { number: 53, name: "direct-write-fails-half-way", on: EXTENTS, guards: &["dio_failed"], run: direct_failed },
+    Case { number: 53, name: "direct-write-fails-reader-stays", on: EXTENTS, guards: &["dio_failed"], run: direct_failed_cached },
+    // ext2 writes the rest through the page cache, and the first part ends well.
+    Case { number: 53, name: "direct-write-fails-half-way", on: &["ext2"], guards: &[], run: direct_failed },
+    Case { number: 53, name: "direct-write-fails-reader-stays", on: &["ext2"], guards: &[], run: direct_failed_cached },
 ];
+
+/// How often a case is tried again that must fail: some are races, which a busy
+/// machine can spoil.
+const TRIES: usize = 5;
 
 /// Runs all cases for a file system; false if one of them, or one of the
 /// mutations, came out other than it must.
@@ -94,12 +106,21 @@ pub fn run(job: &Job) -> Result<bool> {
     for case in CASES {
         let fits = |on: &&str| job.kind.starts_with(*on);
         let wanted = |only: &String| case.name.contains(only.as_str());
+        if job.kind == "ext4-journal" && NOT_JOURNAL.contains(&case.number) {
+            continue;
+        }
         if !case.on.iter().any(fits) || !job.only.as_ref().is_none_or(wanted) {
             continue;
         }
         let mut report = |skipped: &str, want_right: bool| -> Result<()> {
             control::skip(if skipped.is_empty() { "none" } else { skipped })?;
-            let outcome = (case.run)(job);
+            let mut outcome = (case.run)(job);
+            for _ in 0..TRIES {
+                if want_right || !matches!(outcome, Ok(Right)) {
+                    break;
+                }
+                outcome = (case.run)(job);
+            }
             control::skip("none")?;
             control::widen(0)?;
             let outcome =
@@ -607,7 +628,7 @@ fn inline(job: &Job) -> Result<Outcome> {
     let new = [b'n'; 48];
     file.write_all_at(&old, 0)?;
     file.sync_all()?;
-    ensure!(file.metadata()?.blocks() == 0, "the data is not in the inode");
+    ensure!(sys::inline(&file)?, "the data is not in the inode");
     let before = control::counter("eph_puts");
     let mut read = [0; 48];
     file.read_exact_at(&mut read, 0)?;

@@ -24,6 +24,7 @@ usage: zcache-coherency run --root DIR [--seconds N] [--pages N] [--seed N]
                         [--squeeze-mib N] [--errors] [--verify] [--widen N]
        zcache-coherency cases --root DIR --kind FS [--mutate] [--only TEXT]
        zcache-coherency guards NAME...    fails for one that dropped nothing
+       zcache-coherency evict FILE...     reclaims their clean pages
        zcache-coherency out FILE...       fails if one goes to zcache";
 
 fn main() -> ExitCode {
@@ -103,6 +104,13 @@ fn start() -> Result<bool> {
             })
         }
         Some("guards") => run::guards_were_needed(&names),
+        Some("evict") => {
+            for name in &names {
+                let file = std::fs::File::open(name).context(name.clone())?;
+                sys::page_out(&file, 0, usize::MAX / block::PAGE)?;
+            }
+            Ok(!names.is_empty())
+        }
         Some("out") => {
             let mut all = true;
             for name in &names {

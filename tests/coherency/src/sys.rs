@@ -184,6 +184,8 @@ const XFS_IOC_EXCHANGE_RANGE: libc::c_ulong = 0x4028_5881;
 const EXT4_IOC_MOVE_EXT: libc::c_ulong = 0xc028_660f;
 const FS_IOC_GETVERSION: libc::c_ulong = 0x8008_7601;
 const FS_IOC_SETVERSION: libc::c_ulong = 0x4008_7602;
+const FS_IOC_GETFLAGS: libc::c_ulong = 0x8008_6601;
+const EXT4_INLINE_DATA_FL: u32 = 0x1000_0000;
 
 fn ioctl<T>(file: &File, code: libc::c_ulong, argument: &mut T) -> Result<()> {
     // SAFETY: Each code above has the size of its `T` in it.
@@ -241,6 +243,13 @@ pub fn generation(file: &File) -> Result<u32> {
 /// Sets the inode's generation.
 pub fn set_generation(file: &File, generation: u32) -> Result<()> {
     ioctl(file, FS_IOC_SETVERSION, &mut u64::from(generation))
+}
+
+/// Is the file's data in its inode, as ext4 can do it?
+pub fn inline(file: &File) -> Result<bool> {
+    let mut flags = 0u64;
+    ioctl(file, FS_IOC_GETFLAGS, &mut flags)?;
+    Ok(flags as u32 & EXT4_INLINE_DATA_FL != 0)
 }
 
 /// copy_file_range(2): bytes copied.
@@ -379,10 +388,16 @@ pub fn write_aio(
         meanwhile();
         let mut event = IoEvent::default();
         let none = std::ptr::null_mut::<libc::timespec>();
-        // SAFETY: Room for one event.
-        result = check(unsafe {
-            libc::syscall(libc::SYS_io_getevents, context, 1, 1, &mut event, none)
-        })
+        let mut wait = || {
+            // SAFETY: Room for one event.
+            check(unsafe { libc::syscall(libc::SYS_io_getevents, context, 1, 1, &mut event, none) })
+        };
+        result = loop {
+            match wait() {
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                result => break result,
+            }
+        }
         .and_then(|_| {
             usize::try_from(event.result)
                 .map_err(|_| Error::from_raw_os_error(-(event.result as i32)))
@@ -415,7 +430,10 @@ pub fn write_uring(
     ring.submit()?;
     meanwhile();
     loop {
-        ring.submit_and_wait(1)?;
+        match ring.submit_and_wait(1) {
+            Err(error) if error.raw_os_error() != Some(libc::EINTR) => return Err(error),
+            _ => {}
+        }
         if let Some(done) = ring.completion().next() {
             let code = done.result();
             return usize::try_from(code).map_err(|_| Error::from_raw_os_error(-code));
@@ -467,6 +485,7 @@ mod tests {
             code(1, b'X', 129, size_of::<ExchangeRange>())
         );
         assert_eq!(EXT4_IOC_MOVE_EXT, code(3, b'f', 15, size_of::<MoveExtent>()));
+        assert_eq!(FS_IOC_GETFLAGS, code(2, b'f', 1, size_of::<i64>()));
         assert_eq!(FS_IOC_GETVERSION, code(2, b'v', 1, size_of::<i64>()));
         assert_eq!(FS_IOC_SETVERSION, code(1, b'v', 2, size_of::<i64>()));
     }
