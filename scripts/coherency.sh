@@ -32,3 +32,72 @@ coherency_build() {
 	kstep 'coherency kernel: build' build-coherency.log "$cb_out" linux
 	printf '%s\n' "$cb_key" >"$cb_out/key"
 }
+
+FSX_PIN=0.3.2
+
+# The programs of the coherency tests, beside those of tests/tools in BIN.
+coherency_tools() {
+	step 'coherency programs, by cargo' coherency-tools.log "$CARGO" build \
+		--release --locked \
+		--manifest-path "$ROOT/tests/coherency/Cargo.toml"
+	ct_fsx=$CACHE/tools/fsx-$FSX_PIN
+	if [ ! -x "$ct_fsx/bin/fsx" ]; then
+		rm -rf "$CACHE/tools/new"
+		step "fsx $FSX_PIN, by cargo" fsx.log "$CARGO" install --locked \
+			--quiet --root "$CACHE/tools/new" --version "$FSX_PIN" fsx
+		mv "$CACHE/tools/new" "$ct_fsx"
+	fi
+	cp "$ct_fsx/bin/fsx" "$BIN/fsx"
+}
+
+# The whole suite; for scripts/test, whose functions it uses.
+coherency_suite() {
+	coherency_build
+	coherency_tools
+	cargo_suite coherency "$ROOT/tests/coherency"
+	stage 'coherency: which file systems take part'
+	if (cd "$TREE" && grep -rl 'FS_CLEANCACHE' fs | sort) |
+		diff "$ROOT/tests/coherency/opted-in" -; then
+		result coherency 'these file systems take part and no other' passed
+	else
+		result coherency 'these file systems take part and no other' failed
+	fi
+	guest_tests coherency "$COHERENCY" "$ROOT/tests/coherency/guest"
+	cs_pages=0 cs_served=0
+	for cs_sum in "$OUT"/coherency/*/pages; do
+		[ ! -e "$cs_sum" ] || cs_pages=$((cs_pages + $(cat "$cs_sum")))
+	done
+	for cs_sum in "$OUT"/coherency/*/served; do
+		[ ! -e "$cs_sum" ] || cs_served=$((cs_served + $(cat "$cs_sum")))
+	done
+	cs_name="$cs_pages pages verified, $cs_served of them served by zcache"
+	if [ "$cs_pages" -ge 1000000 ] && [ "$cs_served" -ge 100000 ]; then
+		result coherency "$cs_name" passed
+	else
+		result coherency "$cs_name: too few" failed
+	fi
+	say "  $cs_name"
+	on_and_off
+}
+
+# The suites of tests/fs.list, with zcache and without.
+on_and_off() {
+	oo_rc=0
+	for oo_word in on off; do
+		stage "coherency: tests/fs.list with zcache $oo_word"
+		oo_log=$LOG/test-coherency-fs-list-$oo_word.log
+		spawn "$oo_log" sh "$ROOT/scripts/guest-test" "$COHERENCY" "$BIN" \
+			"$ROOT/tests/coherency/fs-list/$oo_word.sh" \
+			"$OUT/coherency/fs-list-$oo_word" || {
+			oo_rc=1
+			tail -n 25 "$oo_log" | cut -c1-160
+		}
+	done
+	if [ "$oo_rc" -eq 0 ] && [ -s "$OUT/coherency/fs-list-on/results" ] &&
+		diff "$OUT/coherency/fs-list-on/results" \
+			"$OUT/coherency/fs-list-off/results"; then
+		result coherency 'tests/fs.list ends alike on and off' passed
+	else
+		result coherency 'tests/fs.list ends alike on and off' failed
+	fi
+}

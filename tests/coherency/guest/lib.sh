@@ -79,3 +79,12 @@ did() {
 needed() {
 	"$PROGRAM" guards "$@" || fail 'a guard had nothing to do'
 }
+
+# fsx_settings KIND: what fsx can do on it, as /tmp/fsx.toml.
+fsx_settings() {
+	fs_out='no such line'
+	case $1 in
+	ext2*) fs_out=punch_hole ;;
+	esac
+	grep -v "^$fs_out = " /run/src/tests/coherency/fsx.toml >/tmp/fsx.toml
+}

@@ -23,8 +23,10 @@ usage: zcache-coherency run --root DIR [--seconds N] [--pages N] [--seed N]
                         [--workers N] [--files N] [--block BYTES] [--reads %]
                         [--squeeze-mib N] [--errors] [--verify] [--widen N]
        zcache-coherency cases --root DIR --kind FS [--mutate] [--only TEXT]
+                        [--stock]
        zcache-coherency guards NAME...    fails for one that dropped nothing
-       zcache-coherency evict FILE...     reclaims their clean pages
+       zcache-coherency evict [--every-ms N] FILE...    reclaims their clean
+                        pages, once or until it is ended
        zcache-coherency out FILE...       fails if one goes to zcache";
 
 fn main() -> ExitCode {
@@ -57,8 +59,8 @@ fn start() -> Result<bool> {
         errors: false,
         worker: None,
     };
-    let (mut kind, mut only, mut mutate) = (None, None, false);
-    let (mut verify, mut widen) = (false, 0);
+    let (mut kind, mut only, mut mutate, mut stock) = (None, None, false, false);
+    let (mut verify, mut widen, mut every_ms) = (false, 0, 0);
     let mut names = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -74,9 +76,11 @@ fn start() -> Result<bool> {
             Long("errors") => job.errors = true,
             Long("worker") => job.worker = Some(parser.value()?.parse()?),
             Long("verify") => verify = true,
+            Long("every-ms") => every_ms = parser.value()?.parse()?,
             Long("widen") => widen = parser.value()?.parse()?,
             Long("kind") => kind = Some(parser.value()?.string()?),
             Long("only") => only = Some(parser.value()?.string()?),
+            Long("stock") => stock = true,
             Long("mutate") => mutate = true,
             Value(name) => names.push(name.string()?),
             other => return Err(other.unexpected().into()),
@@ -93,24 +97,28 @@ fn start() -> Result<bool> {
         }
         Some("run") => run::run(&job),
         Some("cases") => {
-            if !control::zcache() || !control::checks() {
-                bail!("cases need zcache and a kernel with CONFIG_CLEANCACHE_DEBUG");
+            if !control::checks() || (mutate && !control::zcache()) {
+                bail!("cases need a kernel with CONFIG_CLEANCACHE_DEBUG, mutations zcache");
             }
             cases::run(&cases::Job {
                 root: job.root,
                 kind: kind.context("--kind is missing")?,
                 mutate,
                 only,
+                stock,
             })
         }
         Some("guards") => run::guards_were_needed(&names),
-        Some("evict") => {
+        Some("evict") => loop {
             for name in &names {
                 let file = std::fs::File::open(name).context(name.clone())?;
                 sys::page_out(&file, 0, usize::MAX / block::PAGE)?;
             }
-            Ok(!names.is_empty())
-        }
+            if every_ms == 0 {
+                break Ok(!names.is_empty());
+            }
+            sys::sleep_ms(every_ms);
+        },
         Some("out") => {
             let mut all = true;
             for name in &names {
