@@ -35,11 +35,8 @@ coherency_build() {
 
 FSX_PIN=0.3.2
 
-# The programs of the coherency tests, beside those of tests/tools in BIN.
+# fsx, beside the other programs of guests in BIN.
 coherency_tools() {
-	step 'coherency programs, by cargo' coherency-tools.log "$CARGO" build \
-		--release --locked \
-		--manifest-path "$ROOT/tests/coherency/Cargo.toml"
 	ct_fsx=$CACHE/tools/fsx-$FSX_PIN
 	if [ ! -x "$ct_fsx/bin/fsx" ]; then
 		rm -rf "$CACHE/tools/new"

@@ -17,7 +17,7 @@ while read -r kind suite; do
 	case $suite in
 	cases)
 		"$PROGRAM" cases --stock --root /run/mnt/cases \
-			--kind "$kind" 			>/tmp/said || verdict=failed
+			--kind "$kind" >/tmp/said || verdict=failed
 		sed -n 's/^\([okFAIL]*: .*\): [a-z].*/\1/p' /tmp/said >>/run/out/results
 		;;
 	exerciser)

@@ -25,7 +25,7 @@ for kind in ext4 ext4-1k xfs ext2; do
 	wait $evict || :
 	evict=
 	holds "fsx on $kind: pages were served" \
-		$(($(counter eph_hits) - hits)) -gt 200
+		$(($(counter eph_hits) - hits)) -gt 50
 	remove $kind
 	seed=$((seed + 1))
 done

@@ -130,8 +130,7 @@ pub fn run(job: &Job) -> Result<bool> {
             }
             control::skip("none")?;
             control::widen(0)?;
-            let outcome =
-                outcome.with_context(|| format!("case {} {}", case.number, case.name))?;
+            let outcome = outcome.with_context(|| format!("case {} {}", case.number, case.name))?;
             done += 1;
             let (right, text) = match &outcome {
                 Right => (true, "right".to_string()),
@@ -466,7 +465,9 @@ fn reference(job: &Job) -> Result<Outcome> {
         // The put sleeps two ticks, with the folio locked.
         sys::sleep_ms(4);
         let held = sys::Held::new(&file, PAGE as u64, PAGE);
-        putting.join().map_err(|_| anyhow::anyhow!("a thread died"))??;
+        putting
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread died"))??;
         control::widen(0)?;
         kept = subject.resident(1, 2)? == 1;
         drop(held);
@@ -515,12 +516,7 @@ fn write_direct(subject: &Subject, place: usize, count: usize, write: u32) -> Re
 
 /// A reader that brings a page back after a direct write has invalidated it, and
 /// before it counts as under way; the page then goes to zcache, or stays.
-fn reader_between(
-    subject: &Subject,
-    page: usize,
-    evict: bool,
-    write: impl FnOnce(),
-) -> Result<()> {
+fn reader_between(subject: &Subject, page: usize, evict: bool, write: impl FnOnce()) -> Result<()> {
     // The pool's mark is set, and nothing is cached.
     subject.store()?;
     let file = subject.file.try_clone()?;
@@ -552,8 +548,7 @@ fn direct_reader(job: &Job) -> Result<Outcome> {
     subject.check_changed(from, to, |place| subject.stamp(place, 2))
 }
 
-type WriteAsync =
-    fn(&File, &sys::Map, usize, usize, u64, fn()) -> std::io::Result<usize>;
+type WriteAsync = fn(&File, &sys::Map, usize, usize, u64, fn()) -> std::io::Result<usize>;
 
 fn async_reader(job: &Job, write: WriteAsync) -> Result<Outcome> {
     let subject = Subject::new(job, 8)?;
@@ -619,7 +614,11 @@ fn moved(job: &Job, prepare: impl Fn(&Subject) -> Result<()>) -> Result<Outcome>
     let donor = Subject::new(job, 8)?;
     prepare(&donor)?;
     let block = subject.file.metadata()?.blksize().min(PAGE as u64);
-    let block = if job.kind.starts_with("ext4-1k") { 1024 } else { block };
+    let block = if job.kind.starts_with("ext4-1k") {
+        1024
+    } else {
+        block
+    };
     let moved = sys::move_extent(&subject.file, &donor.file, 0, 8 * PAGE as u64 / block)?;
     ensure!(moved > 0, "nothing was moved");
     subject.file.sync_all()?;
@@ -673,9 +672,7 @@ fn inode_reuse(job: &Job) -> Result<Outcome> {
         second.store()?;
         second.file.set_len(16 * PAGE as u64)?;
         reused += 1;
-        if let Wrong(text) =
-            second.check_changed(PER_PAGE, 16 * PER_PAGE, |_| Stamp::HOLE)?
-        {
+        if let Wrong(text) = second.check_changed(PER_PAGE, 16 * PER_PAGE, |_| Stamp::HOLE)? {
             return Ok(Wrong(text));
         }
     }
@@ -818,7 +815,10 @@ fn direct_failed_cached(job: &Job) -> Result<Outcome> {
 /// The file cannot be read.
 pub fn stays_out(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
-    let before = (control::counter("eph_puts"), control::counter("stored_pages"));
+    let before = (
+        control::counter("eph_puts"),
+        control::counter("stored_pages"),
+    );
     let mut data = vec![0; 1 << 20];
     for _ in 0..3 {
         let mut at = 0;
@@ -833,6 +833,9 @@ pub fn stays_out(path: &Path) -> Result<bool> {
             sys::page_out(&file, 0, usize::MAX / PAGE)?;
         }
     }
-    let after = (control::counter("eph_puts"), control::counter("stored_pages"));
+    let after = (
+        control::counter("eph_puts"),
+        control::counter("stored_pages"),
+    );
     Ok(before == after)
 }

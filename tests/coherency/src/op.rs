@@ -53,24 +53,67 @@ pub enum Shape {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Op {
-    Write { from: usize, count: usize },
-    Store { from: usize, count: usize },
-    Direct { how: Direct, from: usize, count: usize },
-    Truncate { blocks: usize },
-    Shape { how: Shape, from: usize, count: usize },
-    Reflink { source: usize, from: usize, count: usize, to: usize },
-    Copy { source: usize, from: usize, count: usize, to: usize },
-    Exchange { other: usize, from: usize, count: usize },
-    Move { donor: usize, from: usize, count: usize },
+    Write {
+        from: usize,
+        count: usize,
+    },
+    Store {
+        from: usize,
+        count: usize,
+    },
+    Direct {
+        how: Direct,
+        from: usize,
+        count: usize,
+    },
+    Truncate {
+        blocks: usize,
+    },
+    Shape {
+        how: Shape,
+        from: usize,
+        count: usize,
+    },
+    Reflink {
+        source: usize,
+        from: usize,
+        count: usize,
+        to: usize,
+    },
+    Copy {
+        source: usize,
+        from: usize,
+        count: usize,
+        to: usize,
+    },
+    Exchange {
+        other: usize,
+        from: usize,
+        count: usize,
+    },
+    Move {
+        donor: usize,
+        from: usize,
+        count: usize,
+    },
     Replace,
-    RenameOver { other: usize },
+    RenameOver {
+        other: usize,
+    },
     Generation,
     Swap,
     Remount,
     Sync,
     Forget,
-    PageOut { from: usize, count: usize },
-    Read { how: Reading, from: usize, count: usize },
+    PageOut {
+        from: usize,
+        count: usize,
+    },
+    Read {
+        how: Reading,
+        from: usize,
+        count: usize,
+    },
 }
 
 /// An operation on one of a worker's files.
@@ -146,7 +189,18 @@ impl fmt::Display for Step {
             | Op::PageOut { from, count }
             | Op::Read { from, count, .. } => write!(f, "blocks {from}+{count}"),
             Op::Truncate { blocks } => write!(f, "to {blocks} blocks"),
-            Op::Reflink { source, from, count, to } | Op::Copy { source, from, count, to } => {
+            Op::Reflink {
+                source,
+                from,
+                count,
+                to,
+            }
+            | Op::Copy {
+                source,
+                from,
+                count,
+                to,
+            } => {
                 write!(f, "of file {source}, blocks {from}+{count}, to {to}")
             }
             Op::Exchange { other, from, count } => {
@@ -283,7 +337,10 @@ impl Chooser {
             67 => Op::Remount,
             68..76 => Op::Sync,
             76..80 => Op::Forget,
-            80..90 => Op::PageOut { from: 0, count: MOST },
+            80..90 => Op::PageOut {
+                from: 0,
+                count: MOST,
+            },
             _ => Op::PageOut { from, count },
         }
     }

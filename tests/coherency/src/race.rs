@@ -35,7 +35,9 @@ struct Shared {
 pub fn run(path: &Path, seed: u64, time: Duration, how: Option<Direct>) -> Result<u64> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true);
-    let file = options.open(path).with_context(|| path.display().to_string())?;
+    let file = options
+        .open(path)
+        .with_context(|| path.display().to_string())?;
     let shared = Shared {
         begun: (0..PAGES).map(|_| AtomicU32::new(1)).collect(),
         ended: (0..PAGES).map(|_| AtomicU32::new(1)).collect(),

@@ -62,7 +62,10 @@ pub fn run(job: &Job) -> Result<bool> {
         let reader = std::thread::spawn(move || {
             let mut counts = BTreeMap::<String, u64>::new();
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                match line.strip_prefix("count ").and_then(|rest| rest.split_once(' ')) {
+                match line
+                    .strip_prefix("count ")
+                    .and_then(|rest| rest.split_once(' '))
+                {
                     Some((name, number)) => {
                         *counts.entry(name.to_string()).or_default() +=
                             number.parse::<u64>().unwrap_or(0);
@@ -128,7 +131,10 @@ fn press(job: &Job, children: &mut [Running]) -> Result<()> {
             1..4 if job.squeeze_mib > 0 => {
                 // Touched, or the kernel would not have to find it.
                 let mut map = sys::Map::anonymous(job.squeeze_mib << 20)?;
-                map.bytes().iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+                map.bytes()
+                    .iter_mut()
+                    .step_by(PAGE)
+                    .for_each(|byte| *byte = 1);
             }
             4..20 => {
                 // Fails when less can be had.
@@ -210,6 +216,7 @@ fn work(job: &Job, worker: usize) -> Result<bool> {
                 0 => None,
                 1 => Some(Direct::Sync),
                 2 => Some(Direct::Aio),
+                _ if world.missing.contains("io_uring-write") => None,
                 _ => Some(Direct::Uring),
             };
             let name = match how {
@@ -258,10 +265,16 @@ fn tell(job: &Job, worker: usize, round: u64, steps: Vec<Step>, mismatch: &Misma
     let fails = |steps: &[Step]| replay(job, worker, steps).unwrap_or(false);
     let short = if fails(&related) {
         let short = shrink::shorten(related, fails, || Instant::now() < end);
-        println!("shortest history that does it again, {} steps:", short.len());
+        println!(
+            "shortest history that does it again, {} steps:",
+            short.len()
+        );
         short
     } else {
-        println!("it does not happen again: it took a race. The last of {} steps:", related.len());
+        println!(
+            "it does not happen again: it took a race. The last of {} steps:",
+            related.len()
+        );
         related
     };
     let shown = short.len().saturating_sub(40);

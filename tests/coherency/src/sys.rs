@@ -253,7 +253,13 @@ pub fn inline(file: &File) -> Result<bool> {
 }
 
 /// copy_file_range(2): bytes copied.
-pub fn copy_range(from: &File, offset: u64, to: &File, to_offset: u64, len: usize) -> Result<usize> {
+pub fn copy_range(
+    from: &File,
+    offset: u64,
+    to: &File,
+    to_offset: u64,
+    len: usize,
+) -> Result<usize> {
     let (mut offset, mut to_offset) = (offset as i64, to_offset as i64);
     // SAFETY: Both offsets live on this stack.
     let result = unsafe {
@@ -484,7 +490,10 @@ mod tests {
             XFS_IOC_EXCHANGE_RANGE,
             code(1, b'X', 129, size_of::<ExchangeRange>())
         );
-        assert_eq!(EXT4_IOC_MOVE_EXT, code(3, b'f', 15, size_of::<MoveExtent>()));
+        assert_eq!(
+            EXT4_IOC_MOVE_EXT,
+            code(3, b'f', 15, size_of::<MoveExtent>())
+        );
         assert_eq!(FS_IOC_GETFLAGS, code(2, b'f', 1, size_of::<i64>()));
         assert_eq!(FS_IOC_GETVERSION, code(2, b'v', 1, size_of::<i64>()));
         assert_eq!(FS_IOC_SETVERSION, code(1, b'v', 2, size_of::<i64>()));

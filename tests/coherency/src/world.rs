@@ -560,7 +560,12 @@ impl World {
                 }
             }
             Reading::Ahead => {
-                sys::fadvise(&opened, offset, data.len() as u64, libc::POSIX_FADV_WILLNEED)?;
+                sys::fadvise(
+                    &opened,
+                    offset,
+                    data.len() as u64,
+                    libc::POSIX_FADV_WILLNEED,
+                )?;
                 opened.read_exact_at(&mut data, offset)?;
             }
             _ => opened.read_exact_at(&mut data, offset)?,

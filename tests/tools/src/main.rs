@@ -5,7 +5,6 @@
 
 mod counters;
 mod device;
-mod exercise;
 mod manifest;
 mod plot;
 mod record;
@@ -25,8 +24,6 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools scan --arm NAME --root DIR --manifest FILE --json FILE
                          --device NAME [--passes N] [--asked-ms N]
                          [--latency-reads N] [--sysfs DIR]
-       zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
-                         [--squeeze-mib N]
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
 
 fn main() -> ExitCode {
@@ -72,13 +69,6 @@ fn run() -> Result<bool> {
             latency_reads: options.latency_reads,
             sysfs: options.sysfs,
         }),
-        Some("exercise") => exercise::run(&exercise::Job {
-            root: options.root.context("--root is missing")?,
-            seconds: options.seconds,
-            seed: options.seed,
-            files: options.number_of_files,
-            squeeze_mib: options.squeeze_mib,
-        }),
         Some("report") => match options.files.as_slice() {
             [none, zcache, ram] => report::run(
                 [none, zcache, ram],
@@ -108,10 +98,6 @@ struct Options {
     asked_ms: u64,
     latency_reads: usize,
     sysfs: PathBuf,
-    seconds: u64,
-    seed: u64,
-    number_of_files: usize,
-    squeeze_mib: usize,
     files: Vec<PathBuf>,
 }
 
@@ -133,10 +119,6 @@ impl Default for Options {
             asked_ms: 0,
             latency_reads: 0,
             sysfs: PathBuf::from("/sys/kernel/mm/zcache"),
-            seconds: 10,
-            seed: 1,
-            number_of_files: 40,
-            squeeze_mib: 20,
             files: Vec::new(),
         }
     }
@@ -161,10 +143,6 @@ impl Options {
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
                 Long("sysfs") => self.sysfs = parser.value()?.into(),
-                Long("seconds") => self.seconds = parser.value()?.parse()?,
-                Long("seed") => self.seed = parser.value()?.parse()?,
-                Long("files") => self.number_of_files = parser.value()?.parse()?,
-                Long("squeeze-mib") => self.squeeze_mib = parser.value()?.parse()?,
                 Value(file) => self.files.push(file.into()),
                 other => return Err(other.unexpected().into()),
             }
