@@ -82,6 +82,7 @@ const CASES: &[Case] = &[
     Case { number: 15, name: "move-extent-donor", on: &["ext4"], guards: &["insert,invalidate,unmap"], run: move_extent },
     Case { number: 15, name: "move-extent-donor-cached", on: &["ext4"], guards: &[], run: move_extent_cached },
     Case { number: 16, name: "inline-data", on: &["ext4-inline"], guards: &["insert,remove_other"], run: inline },
+    Case { number: 21, name: "truncate-during-put", on: ALL, guards: &["truncate,remove_failed,remove"], run: truncate_during_put },
     Case { number: 24, name: "inode-reuse", on: EXT, guards: &["inode"], run: inode_reuse },
     Case { number: 24, name: "generation-set-and-back", on: &["ext2", "ext4-1k"], guards: &[], run: generation },
     Case { number: 31, name: "swapon", on: &["ext4"], guards: &["swapon,swapoff"], run: swapon },
@@ -371,6 +372,23 @@ fn cut_and_regrow(subject: &Subject) -> Result<Outcome> {
     subject.check_changed(2 * PER_PAGE, 16 * PER_PAGE, |_| Stamp::HOLE)
 }
 
+/// The put of the first page sleeps while the file is cut.
+fn truncate_during_put(job: &Job) -> Result<Outcome> {
+    let subject = Subject::new(job, 16)?;
+    subject.store()?;
+    let file = subject.file.try_clone()?;
+    file.read_exact_at(&mut vec![0; 16 * PAGE], 0)?;
+    control::widen(1)?;
+    let putting = thread::spawn(move || sys::page_out(&file, 0, 16));
+    sys::sleep_ms(14);
+    subject.file.set_len(0)?;
+    subject.file.set_len(16 * PAGE as u64)?;
+    let put = putting.join();
+    control::widen(0)?;
+    put.map_err(|_| anyhow::anyhow!("a thread died"))??;
+    subject.check(|_| Stamp::HOLE)
+}
+
 fn truncate_partial(job: &Job) -> Result<Outcome> {
     let subject = Subject::new(job, 2)?;
     subject.store()?;
@@ -629,6 +647,8 @@ fn moved(job: &Job, prepare: impl Fn(&Subject) -> Result<()>) -> Result<Outcome>
 }
 
 fn inline(job: &Job) -> Result<Outcome> {
+    // The first read of all makes the pool; what was written needs none.
+    Subject::new(job, 1)?.store()?;
     let path = job.root.join("case.inline");
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true);
@@ -732,6 +752,8 @@ const SOME: usize = 64;
 fn swapon(job: &Job) -> Result<Outcome> {
     let subject = swap_file(job)?;
     subject.store_pages(1, 1 + SOME)?;
+    // Else the page cache itself would be stale.
+    subject.forget()?;
     let before = swapped()?;
     sys::swap(&subject.path, true)?;
     let result = swap_out();
