@@ -11,6 +11,7 @@ use pin_init::Zeroable;
 
 use crate::{
     lzo,
+    seal,
     tmem::PageBytes,
     workspace::Workspaces, //
 };
@@ -50,9 +51,12 @@ impl Codec {
     ) -> Option<R> {
         self.scratch
             .with(|scratch| {
-                let space = scratch.stream.get_mut(..limit.min(PAGE_SIZE))?;
+                let limit = limit.min(PAGE_SIZE).checked_sub(seal::BYTES)?;
+                let space = scratch.stream.get_mut(..limit)?;
                 let len = lzo::compress(page, space, &mut scratch.lzo).ok()?;
-                scratch.stream.get(..len).map(take)
+                let stream = scratch.stream.get_mut(..len + seal::BYTES)?;
+                seal::close(page, stream);
+                Some(take(stream))
             })
             .flatten()
     }
@@ -90,8 +94,9 @@ impl Codec {
 /// Fails with [`EIO`] unless the stream is sound and makes exactly one page; then `page` may hold
 /// anything. Does not sleep.
 pub(crate) fn decompress(stream: &[u8], page: &mut PageBytes) -> Result {
+    let (stream, seal) = seal::open(stream).ok_or(EIO)?;
     match lzo::decompress(stream, page) {
-        Ok(PAGE_SIZE) => Ok(()),
+        Ok(PAGE_SIZE) if seal::holds(seal, page) => Ok(()),
         _ => Err(EIO),
     }
 }

@@ -75,6 +75,7 @@ mod policy;
 #[cfg(CONFIG_ZCACHE_REPLAY)]
 #[path = "bench/replay.rs"]
 mod replay;
+mod seal;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]

@@ -192,8 +192,17 @@ memory_dir() { say "${ZCACHE_TMPDIR:-/dev/shm}"; }
 bad_kernel_lines() {
 	grep -v '^| ' "$1" | grep -E -A 3 "$BAD_KERNEL"
 }
+BAD_DISK='(error|corruption) \(device|I/O error'
 BAD_KERNEL='BUG:|WARNING:|Oops|KASAN:|UBSAN:|possible (circular|recursive)'
 BAD_KERNEL="$BAD_KERNEL|inconsistent lock|INFO: (task|rcu|trying)"
 BAD_KERNEL="$BAD_KERNEL|suspicious RCU|Kernel panic|Out of memory:|Call Trace"
-BAD_KERNEL="$BAD_KERNEL|(error|corruption) \(device|I/O error|Bad page"
+BAD_KERNEL="$BAD_KERNEL|$BAD_DISK|Bad page"
 BAD_KERNEL="$BAD_KERNEL|list_(add|del) corruption|sleeping function"
+
+# The same, for guests whose disks are meant to fail.
+bad_kernel_but_disks() {
+	printf '%s' "$BAD_KERNEL" | awk -v disk="$BAD_DISK" '{
+		at = index($0, "|" disk)
+		print substr($0, 1, at - 1) substr($0, at + 1 + length(disk))
+	}'
+}

@@ -73,6 +73,7 @@ wanted_packages() {
 		ca-certificates
 		dmsetup
 		e2fsprogs
+		erofs-utils
 		flex
 		gcc
 		libc6-dev
@@ -81,6 +82,9 @@ wanted_packages() {
 		patch
 		perl
 		python3
+		squashfs-tools
+		xfsprogs
+		xorriso
 		xz-utils
 	END
 	if [ "$DISTRO" = debian12 ]; then

@@ -74,13 +74,16 @@ set_up() {
 	build_tools
 }
 
-# Sets BIN: the folder of the programs of tests/tools.
+# Sets BIN: the folder of the programs of tests/tools and tests/coherency.
 build_tools() {
 	BIN=$CARGO_TARGET_DIR/release
-	bt_key=$(cd "$ROOT/tests/tools" && find . -name target -prune -o -type f \
-		-print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+	bt_key=$(cd "$ROOT/tests" && find tools coherency -name target -prune \
+		-o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
 	[ "$(cat "$CACHE/target/tools-key" 2>/dev/null)" != "$bt_key" ] || return 0
-	step 'guest programs, by cargo' tools.log "$CARGO" build --release \
-		--locked --manifest-path "$ROOT/tests/tools/Cargo.toml"
+	for bt_crate in tools coherency; do
+		step "guest programs, by cargo: $bt_crate" tools.log "$CARGO" \
+			build --release --locked \
+			--manifest-path "$ROOT/tests/$bt_crate/Cargo.toml"
+	done
 	printf '%s\n' "$bt_key" >"$CACHE/target/tools-key"
 }

@@ -5,7 +5,6 @@
 
 mod counters;
 mod device;
-mod exercise;
 mod manifest;
 mod pages;
 mod plot;
@@ -30,8 +29,6 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          --device NAME [--passes N] [--asked-ms N]
                          [--latency-reads N] [--sysfs DIR] [--bare]
                          [-- COMMAND...]
-       zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
-                         [--squeeze-mib N]
        zcache-tools swap --arm NAME --text DIR --mib N --visit-mib N
                          --json FILE --device NAME [--passes N] [--asked-ms N]
                          [--latency-reads N] [--sysfs DIR]
@@ -85,13 +82,6 @@ fn run() -> Result<bool> {
             sysfs: options.sysfs,
             through: words(&options.files)?,
             bare: options.bare,
-        }),
-        Some("exercise") => exercise::run(&exercise::Job {
-            root: options.root.context("--root is missing")?,
-            seconds: options.seconds,
-            seed: options.seed,
-            files: options.number_of_files,
-            squeeze_mib: options.squeeze_mib,
         }),
         Some("swap") => swap::run(&swap::Job {
             arm: options.arm.context("--arm is missing")?,
@@ -169,8 +159,6 @@ struct Options {
     bare: bool,
     seconds: u64,
     seed: u64,
-    number_of_files: usize,
-    squeeze_mib: usize,
     visit_mib: Option<u64>,
     children: usize,
     reclaim: Option<PathBuf>,
@@ -198,8 +186,6 @@ impl Default for Options {
             bare: false,
             seconds: 10,
             seed: 1,
-            number_of_files: 40,
-            squeeze_mib: 20,
             visit_mib: None,
             children: 0,
             reclaim: None,
@@ -230,8 +216,6 @@ impl Options {
                 Long("bare") => self.bare = true,
                 Long("seconds") => self.seconds = parser.value()?.parse()?,
                 Long("seed") => self.seed = parser.value()?.parse()?,
-                Long("files") => self.number_of_files = parser.value()?.parse()?,
-                Long("squeeze-mib") => self.squeeze_mib = parser.value()?.parse()?,
                 Long("visit-mib") => self.visit_mib = Some(parser.value()?.parse()?),
                 Long("children") => self.children = parser.value()?.parse()?,
                 Long("reclaim") => self.reclaim = Some(parser.value()?.into()),
