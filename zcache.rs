@@ -12,6 +12,7 @@
 //!   -> System      this file                which pool, which page
 //!   -> Tmem        tmem.rs                  (pool, object, index) -> handle
 //!   -> Store       store.rs                 handle -> bytes: same-filled, or
+//!                    dedup.rs               equal to what is here, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
 //!                    zbud.rs                in one half of a frame
@@ -30,7 +31,12 @@ use kernel::{
 };
 
 use crate::{
+    dedup::Mode,
     folio::FolioPage,
+    param::{
+        choice,
+        Choice, //
+    },
     policy::Policy,
     setup::boot_word,
     store::{
@@ -49,6 +55,7 @@ use crate::{
 #[path = "rust/cleancache.rs"]
 mod cleancache;
 mod codec;
+mod dedup;
 #[path = "rust/folio.rs"]
 mod folio;
 #[path = "rust/frame.rs"]
@@ -59,7 +66,11 @@ mod kobject;
 mod lzo;
 #[path = "rust/oom.rs"]
 mod oom;
+#[path = "rust/param.rs"]
+mod param;
 mod policy;
+#[path = "rust/random.rs"]
+mod random;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
@@ -100,6 +111,37 @@ boot_word! {
 boot_word! {
     /// Leaves swapped pages alone.
     static NOFRONTSWAP: c"nofrontswap";
+}
+
+boot_word! {
+    /// Lets equal pages share memory, as is the default.
+    static TMEM_DEDUP: c"tmem_dedup";
+}
+boot_word! {
+    /// Stores equal pages each for itself.
+    static NO_TMEM_DEDUP: c"no-tmem_dedup";
+}
+choice! {
+    /// Which equal pages share memory. What is set here goes before the boot words.
+    static DEDUP: Mode = "dedup" in "zcache", or dedup_unless_set();
+}
+
+impl Choice for Mode {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("off", Mode::Off), ("pool", Mode::Pool), ("all", Mode::All)];
+}
+
+/// Which equal pages share memory, if the parameter does not say.
+fn dedup_unless_set() -> Mode {
+    match (TMEM_DEDUP.given(), NO_TMEM_DEDUP.given()) {
+        (false, true) => Mode::Off,
+        _ => Mode::Pool,
+    }
+}
+
+/// Which equal pages share memory now.
+fn dedup_mode() -> Mode {
+    DEDUP.get().unwrap_or_else(dedup_unless_set)
 }
 
 /// What serves the hooks, once zcache is on. Set before the hooks are registered; never goes away.
@@ -151,6 +193,7 @@ impl System {
                 policy,
                 |back, handle| get().is_some_and(|system| system.tmem.forget(back, handle)),
                 file_pages,
+                dedup_mode,
             )),
             GFP_KERNEL,
         )?;
@@ -301,6 +344,8 @@ impl Zcache {
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
         self._folder.add(sysfs::files())?;
+        self._folder.add(sysfs::dedup())?;
+        self._folder.add(sysfs::ratio())?;
         self._folder.add(sysfs::lists())?;
         cleancache::register::<System>(module)?;
         pr_info!("cleancache enabled, up to {}% of RAM\n", percent);
