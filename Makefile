@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # Names for the scripts. In a kernel tree, Kbuild is read instead of this.
-.PHONY: help run test stats shell doctor lint distclean
+.PHONY: help run test bench stats shell doctor lint distclean
 
 help:
 	@echo 'make run        the main job: one workload without zcache, with it,'
 	@echo '                and with RAM to spare (FULL=1: a larger tree too)'
 	@echo 'make test       every test; the last line counts them'
+	@echo 'make bench      side by side: what deduplication gains and costs'
 	@echo 'make shell      a shell in a guest with zcache on'
 	@echo 'make stats      the counters of zcache on this machine'
 	@echo 'make doctor     is this machine fit, and what would be installed'
@@ -17,6 +18,9 @@ help:
 
 run test shell doctor lint distclean:
 	@sh scripts/$@
+
+bench:
+	@sh bench/twotrees
 
 stats:
 	@sh scripts/zcache-stats

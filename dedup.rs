@@ -21,7 +21,7 @@
 //! to come has no special part. The list has at most [`MOST_ENTRIES`] entries.
 //!
 //! *What does it cost in memory?* 32 bytes a descriptor with its part of the hash table, 16 for
-//! each entry beyond the first, in segments of 1 KiB; beforehand, less than one byte for each frame
+//! each entry beyond the first, in segments of 1 KiB; beforehand, less than two bytes for each frame
 //! that the store may have. Where nothing is equal that is 32 bytes a page. Descriptors die with
 //! their copies at once. To leave dead ones for later finders to remove would save the lock when a
 //! page goes, but a copy's number is soon given out anew, and then nothing tells that a
@@ -100,8 +100,8 @@ const CANDIDATES: usize = 4;
 /// Entries beyond the first, for each frame that the store may have.
 ///
 /// They take no frame, but memory for themselves and in the index. With two copies in each frame,
-/// this is for everything seven times over.
-const MORES_PER_FRAME: usize = 12;
+/// this is for everything five times over.
+const MORES_PER_FRAME: usize = 8;
 
 /// Copies for each frame that the store may have: zbud's pairs.
 const COPIES_PER_FRAME: usize = 2;
@@ -387,10 +387,7 @@ impl Dedup {
     ) -> bool {
         // Others may join and leave meanwhile, but not for ever.
         for _ in 0..2 * MOST_ENTRIES {
-            let entry = self
-                .shard(name.shard())
-                .lock()
-                .an_entry(name.place(), copy);
+            let entry = self.shard(name.shard()).lock().an_entry(name.place(), copy);
             let Some(entry) = entry else {
                 return false;
             };
@@ -402,6 +399,18 @@ impl Dedup {
             }
         }
         false
+    }
+
+    /// Makes the `n`th allocation from now fail; with zero, none.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn fail_at(&self, n: u32) {
+        self.fail.store(n, Relaxed);
+    }
+
+    /// Makes all pages have the same hash, or each its own.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn collide(&self, collide: bool) {
+        self.collide.store(collide, Relaxed);
     }
 
     /// Runs an allocation, unless a test wants it to fail, and counts failures.

@@ -36,6 +36,10 @@ use crate::{
         self,
         Policy, //
     },
+    timing::{
+        Timer,
+        Times, //
+    },
     tmem::{
         BackRef,
         Handle,
@@ -138,6 +142,16 @@ pub(crate) struct Stats {
     pub(crate) corrupt: Count,
 }
 
+/// How long puts of ephemeral pages took, from here down; see [`Times`].
+pub(crate) struct PutTimes {
+    /// Those whose content was here.
+    pub(crate) found: Times,
+    /// Those that were compressed and stored.
+    pub(crate) stored: Times,
+    /// What deduplication took of `stored`: three times to look at the clock is in it.
+    pub(crate) missed: Times,
+}
+
 /// A number that goes up and down.
 pub(crate) struct Count(Atomic<u64>);
 
@@ -182,6 +196,7 @@ pub(crate) struct Store {
     zbud: Zbud,
     policy: Policy,
     stats: Stats,
+    times: PutTimes,
     forget: Forget,
     file_pages: FilePages,
 }
@@ -201,6 +216,11 @@ impl Store {
             zbud <- Zbud::new(policy.limit()),
             policy,
             stats: Stats::default(),
+            times: PutTimes {
+                found: Times::new(),
+                stored: Times::new(),
+                missed: Times::new(),
+            },
             forget,
             file_pages,
         })
@@ -219,6 +239,12 @@ impl Store {
     /// The counters.
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// How long puts took.
+    #[cfg(CONFIG_ZCACHE_TIMING)]
+    pub(crate) fn times(&self) -> &PutTimes {
+        &self.times
     }
 
     /// Memory besides the frames, in bytes.
@@ -281,19 +307,32 @@ impl Store {
     /// Stores a page that does not repeat a word.
     fn create_ephemeral(&self, page: &PageBytes, back: BackRef) -> Result<Form> {
         let flags = policy::put_flags();
+        let timer = Timer::start();
         let hash = self.dedup.hash((self.dedup_mode)(), page, back);
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
+                self.times.found.add(timer.elapsed());
                 return Ok(Form::Bud(Bud::from_raw(copy), Some(name)));
             }
         }
-        let prepare = || self.dedup.prepare(hash?, flags);
+        let mut missed = timer.elapsed();
+        let prepare = || {
+            let timer = Timer::start();
+            let prepared = self.dedup.prepare(hash?, flags);
+            missed += timer.elapsed();
+            prepared
+        };
         let (bud, prepared) = self.create_bud(page, back, prepare)?;
+        let publishing = Timer::start();
         let name = prepared.map(|prepared| {
             let name = prepared.name();
             prepared.publish(bud.to_raw());
             name
         });
+        if hash.is_some() {
+            self.times.missed.add(missed + publishing.elapsed());
+        }
+        self.times.stored.add(timer.elapsed());
         Ok(Form::Bud(bud, name))
     }
 
@@ -462,6 +501,9 @@ impl zbud::Forget for Eviction<'_> {
         gone
     }
 }
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod shared_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_store)]

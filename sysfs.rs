@@ -217,6 +217,23 @@ pub(crate) fn ratio() -> &'static [Attribute] {
     &RATIO
 }
 
+/// How long puts took, in nanoseconds.
+#[cfg(CONFIG_ZCACHE_TIMING)]
+pub(crate) fn times() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 9] = numbers! {
+        c"timing_found": |s| s.store().times().found.count(),
+        c"timing_found_p50_ns": |s| s.store().times().found.percentile(50),
+        c"timing_found_p99_ns": |s| s.store().times().found.percentile(99),
+        c"timing_stored": |s| s.store().times().stored.count(),
+        c"timing_stored_p50_ns": |s| s.store().times().stored.percentile(50),
+        c"timing_stored_p99_ns": |s| s.store().times().stored.percentile(99),
+        c"timing_missed": |s| s.store().times().missed.count(),
+        c"timing_missed_p50_ns": |s| s.store().times().missed.percentile(50),
+        c"timing_missed_p99_ns": |s| s.store().times().missed.percentile(99),
+    };
+    &NUMBERS
+}
+
 fn of_both_kinds(system: &System, number: fn(&Gauge) -> u64) -> u64 {
     let pages = &system.tmem.stats().pages;
     number(pages.of(Kind::Ephemeral)) + number(pages.of(Kind::Persistent))

@@ -503,12 +503,7 @@ impl Zbud {
     }
 
     /// Tries to evict the oldest frame. Adds the pages that it drops to `pages`.
-    fn try_evict(
-        &self,
-        keep: bool,
-        forget: &mut impl Forget,
-        pages: &mut usize,
-    ) -> Try {
+    fn try_evict(&self, keep: bool, forget: &mut impl Forget, pages: &mut usize) -> Try {
         let mut lists = self.lists.lock();
         let Some(frame) = lists.lru.first() else {
             return Try::Nothing;

@@ -77,6 +77,7 @@ mod setup;
 mod shrinker;
 mod store;
 mod sysfs;
+mod timing;
 mod tmem;
 #[path = "rust/workspace.rs"]
 mod workspace;
@@ -346,6 +347,8 @@ impl Zcache {
         self._folder.add(sysfs::files())?;
         self._folder.add(sysfs::dedup())?;
         self._folder.add(sysfs::ratio())?;
+        #[cfg(CONFIG_ZCACHE_TIMING)]
+        self._folder.add(sysfs::times())?;
         self._folder.add(sysfs::lists())?;
         cleancache::register::<System>(module)?;
         pr_info!("cleancache enabled, up to {}% of RAM\n", percent);

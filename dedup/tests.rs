@@ -143,10 +143,7 @@ impl Rig {
     fn put(&mut self, back: BackRef, seed: u8) -> Result<bool> {
         self.flush(back);
         self.fill(seed);
-        let hash = self
-            .dedup
-            .hash(self.mode, &self.page, back)
-            .ok_or(EINVAL)?;
+        let hash = self.dedup.hash(self.mode, &self.page, back).ok_or(EINVAL)?;
         if let Some((name, copy)) = self.dedup.find(&*self.fake, hash, &self.page, GFP_KERNEL) {
             self.enter(back, name, copy)?;
             return Ok(true);
@@ -198,7 +195,9 @@ impl Rig {
     fn evict(&mut self, back: BackRef) -> Result<bool> {
         let place = self.place(back).ok_or(ENOENT)?;
         let (_, name, copy) = self.fake.table.lock().index[place];
-        let won = self.dedup.evict(name, copy, |back| self.take(back).is_some());
+        let won = self
+            .dedup
+            .evict(name, copy, |back| self.take(back).is_some());
         if won {
             self.fake.free_copy(copy);
         }
@@ -266,7 +265,7 @@ mod suite {
     #[test]
     fn equal_means_to_the_last_byte() -> Result {
         let mut rig = Rig::new()?;
-        rig.dedup.collide.store(true, Relaxed);
+        rig.dedup.collide(true);
         assert!(!rig.put(back(1, 0), 1)?);
         assert!(!rig.put(back(1, 1), 2)?);
         assert!(rig.put(back(1, 2), 1)?);
@@ -280,7 +279,7 @@ mod suite {
     #[test]
     fn collisions_are_told_apart_up_to_a_bound() -> Result {
         let mut rig = Rig::new()?;
-        rig.dedup.collide.store(true, Relaxed);
+        rig.dedup.collide(true);
         for seed in 0..20 {
             assert!(!rig.put(back(1, seed.into()), seed)?);
         }
@@ -313,7 +312,7 @@ mod suite {
     fn pools_do_not_share_unless_told_so() -> Result {
         for collide in [false, true] {
             let mut rig = Rig::new()?;
-            rig.dedup.collide.store(collide, Relaxed);
+            rig.dedup.collide(collide);
             assert!(!rig.put(back(1, 0), 9)?);
             assert!(!rig.put(back(2, 0), 9)?);
             assert!(rig.put(back(2, 1), 9)?);
@@ -335,10 +334,7 @@ mod suite {
         let mut rig = Rig::new()?;
         rig.put(back(1, 0), 9)?;
         rig.put(back(1, 1), 9)?;
-        assert!(rig
-            .dedup
-            .hash(Mode::Off, &rig.page, back(1, 2))
-            .is_none());
+        assert!(rig.dedup.hash(Mode::Off, &rig.page, back(1, 2)).is_none());
         assert_eq!(rig.seed(back(1, 0)), Some(9));
         assert!(rig.flush(back(1, 0)) && rig.flush(back(1, 1)));
         assert!(rig.clean());
@@ -351,12 +347,12 @@ mod suite {
     fn failed_allocation_leaves_no_lock_and_no_trace() -> Result {
         let mut rig = Rig::new()?;
         // No descriptor.
-        rig.dedup.fail.store(1, Relaxed);
+        rig.dedup.fail_at(1);
         assert_eq!(rig.put(back(1, 0), 1), Err(ENOMEM));
         assert!(rig.clean());
         assert!(!rig.put(back(1, 0), 1)?);
         // No place for a further entry: not found, and the page gets a copy of its own.
-        rig.dedup.fail.store(1, Relaxed);
+        rig.dedup.fail_at(1);
         assert!(!rig.put(back(1, 1), 1)?);
         assert_eq!(rig.copies(), 2);
         assert!(rig.put(back(1, 2), 1)?);
@@ -534,7 +530,7 @@ mod suite {
         const KINDS: u32 = 8;
         for collide in [false, true] {
             let mut rig = Rig::new()?;
-            rig.dedup.collide.store(collide, Relaxed);
+            rig.dedup.collide(collide);
             for order in 0..KINDS.pow(STEPS) {
                 let mut model = [None; 2];
                 let mut rest = order;
@@ -594,7 +590,9 @@ mod suite {
             let place = match shard.prepare() {
                 Some(place) => place,
                 None => {
-                    assert!(shard.add_contents(Contents::allocate(GFP_KERNEL)?).is_none());
+                    assert!(shard
+                        .add_contents(Contents::allocate(GFP_KERNEL)?)
+                        .is_none());
                     shard.prepare().ok_or(EINVAL)?
                 }
             };
@@ -630,7 +628,9 @@ mod suite {
         }
         assert!(shard.used().0 >= 40);
         assert!(shard.prepare().is_none());
-        assert!(shard.add_contents(Contents::allocate(GFP_KERNEL)?).is_some());
+        assert!(shard
+            .add_contents(Contents::allocate(GFP_KERNEL)?)
+            .is_some());
         shard.give_back(3);
         assert!(!shard.is_full());
         Ok(())

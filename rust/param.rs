@@ -227,7 +227,8 @@ mod tests {
     }
 
     impl Choice for Way {
-        const ALL: &'static [(&'static str, Self)] = &[("left", Self::Left), ("right", Self::Right)];
+        const ALL: &'static [(&'static str, Self)] =
+            &[("left", Self::Left), ("right", Self::Right)];
     }
 
     fn shows(way: &Parameter<Way>, expected: &str) -> bool {
@@ -256,7 +257,15 @@ mod tests {
     fn odd_words_change_nothing() {
         let way = Parameter::<Way>::new();
         assert!(way.set(b"left").is_ok());
-        for word in [&b""[..], b"l", b"lefty", b"left right", b"LEFT", b"1", b"\xff"] {
+        for word in [
+            &b""[..],
+            b"l",
+            b"lefty",
+            b"left right",
+            b"LEFT",
+            b"1",
+            b"\xff",
+        ] {
             assert_eq!(way.set(word), Err(EINVAL));
             assert!(way.get() == Some(Way::Left));
         }

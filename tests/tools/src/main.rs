@@ -3,6 +3,7 @@
 //! The programs of zcache's main job: make a tree of real files, read it over
 //! and over in a guest while every byte is verified, and report what it cost.
 
+mod bench;
 mod counters;
 mod device;
 mod exercise;
@@ -27,7 +28,8 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          [--latency-reads N] [--sysfs DIR]
        zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
                          [--squeeze-mib N]
-       zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
+       zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM
+       zcache-tools bench --json FILE --workload NAME --device NAME RECORD...";
 
 fn main() -> ExitCode {
     match run() {
@@ -87,6 +89,12 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
+        Some("bench") => bench::run(&bench::Job {
+            json: options.json.context("--json is missing")?,
+            workload: options.workload.context("--workload is missing")?,
+            device: options.device.context("--device is missing")?,
+            files: options.files,
+        }),
         _ => bail!("{USAGE}"),
     }
 }
@@ -104,6 +112,7 @@ struct Options {
     json: Option<PathBuf>,
     svg: Option<PathBuf>,
     device: Option<String>,
+    workload: Option<String>,
     passes: usize,
     asked_ms: u64,
     latency_reads: usize,
@@ -129,6 +138,7 @@ impl Default for Options {
             json: None,
             svg: None,
             device: None,
+            workload: None,
             passes: 4,
             asked_ms: 0,
             latency_reads: 0,
@@ -157,6 +167,7 @@ impl Options {
                 Long("json") => self.json = Some(parser.value()?.into()),
                 Long("svg") => self.svg = Some(parser.value()?.into()),
                 Long("device") => self.device = Some(parser.value()?.string()?),
+                Long("workload") => self.workload = Some(parser.value()?.string()?),
                 Long("passes") => self.passes = parser.value()?.parse()?,
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
