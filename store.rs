@@ -148,8 +148,10 @@ pub(crate) struct PutTimes {
     pub(crate) found: Times,
     /// Those that were compressed and stored.
     pub(crate) stored: Times,
-    /// What deduplication took of `stored`: three times to look at the clock is in it.
+    /// What deduplication took of `stored`, with three times to look at the clock in it.
     pub(crate) missed: Times,
+    /// To look at the clock.
+    pub(crate) nothing: Times,
 }
 
 /// A number that goes up and down.
@@ -220,6 +222,7 @@ impl Store {
                 found: Times::new(),
                 stored: Times::new(),
                 missed: Times::new(),
+                nothing: Times::new(),
             },
             forget,
             file_pages,
@@ -329,10 +332,9 @@ impl Store {
             prepared.publish(bud.to_raw());
             name
         });
-        if hash.is_some() {
-            self.times.missed.add(missed + publishing.elapsed());
-        }
+        self.times.missed.add(missed + publishing.elapsed());
         self.times.stored.add(timer.elapsed());
+        self.times.nothing.add(Timer::start().elapsed());
         Ok(Form::Bud(bud, name))
     }
 

@@ -56,10 +56,22 @@ const PARTS: usize = 32;
 #[cfg(CONFIG_ZCACHE_TIMING)]
 const OCTAVES: usize = 20;
 
+/// What takes longer, in nanoseconds, was interrupted, and does not count for the mean.
+#[cfg(CONFIG_ZCACHE_TIMING)]
+const LONGEST: u64 = 1 << 16;
+
 /// How often something took how long, within 3 %.
+///
+/// The clock of user-mode Linux moves in steps of 256 ns, so medians of short times are such
+/// steps. Means are not.
 pub(crate) struct Times {
     #[cfg(CONFIG_ZCACHE_TIMING)]
     counts: [Atomic<u32>; PARTS * OCTAVES],
+    /// Sum of those times that were not longer than [`LONGEST`], and how many these are.
+    #[cfg(CONFIG_ZCACHE_TIMING)]
+    sum: Atomic<u64>,
+    #[cfg(CONFIG_ZCACHE_TIMING)]
+    summed: Atomic<u64>,
 }
 
 impl Times {
@@ -68,6 +80,10 @@ impl Times {
         Self {
             #[cfg(CONFIG_ZCACHE_TIMING)]
             counts: [const { Atomic::new(0) }; PARTS * OCTAVES],
+            #[cfg(CONFIG_ZCACHE_TIMING)]
+            sum: Atomic::new(0),
+            #[cfg(CONFIG_ZCACHE_TIMING)]
+            summed: Atomic::new(0),
         }
     }
 
@@ -76,7 +92,7 @@ impl Times {
     #[cfg_attr(not(CONFIG_ZCACHE_TIMING), allow(unused_variables))]
     pub(crate) fn add(&self, nanoseconds: u64) {
         #[cfg(CONFIG_ZCACHE_TIMING)]
-        if nanoseconds != 0 {
+        if ZCACHE_TIMING.given() {
             self.note(nanoseconds);
         }
     }
@@ -88,6 +104,16 @@ impl Times {
         if let Some(count) = self.counts.get(place(nanoseconds)).or(self.counts.last()) {
             count.fetch_add(1, Relaxed);
         }
+        if nanoseconds <= LONGEST {
+            self.sum.fetch_add(nanoseconds, Relaxed);
+            self.summed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The mean time in nanoseconds, of those that were not interrupted. 0 if there were none.
+    pub(crate) fn mean(&self) -> u64 {
+        let count = self.summed.load(Relaxed);
+        self.sum.load(Relaxed).checked_div(count).unwrap_or(0)
     }
 
     /// How often.
@@ -151,8 +177,9 @@ mod tests {
         static TIMES: Times = Times::new();
         assert_eq!(TIMES.percentile(50), 0);
         for nanoseconds in [10, 11, 12, 13, 1 << 40] {
-            TIMES.add(nanoseconds);
+            TIMES.note(nanoseconds);
         }
+        assert_eq!(TIMES.mean(), 11);
         assert_eq!(TIMES.count(), 5);
         assert_eq!(TIMES.percentile(1), 10);
         assert_eq!(TIMES.percentile(50), 12);

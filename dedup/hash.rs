@@ -5,7 +5,7 @@
 //! It decides nothing: pages of one hash are compared. It has to be fast, since every put pays for
 //! it, and nobody may be able to make pages that collide, since they would queue up in one chain.
 //! So it is keyed with random numbers that never leave the kernel. Multiplications of 64 by 64 bits
-//! do the mixing: four independent chains of them, eight words a round, keep the multiplier busy.
+//! do the mixing: eight independent chains of them, 16 words a round, keep the multiplier busy.
 
 use crate::{
     random,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Chains of multiplications that run side by side.
-const LANES: usize = 4;
+const LANES: usize = 8;
 
 /// Bytes that all of them take in one round.
 const ROUND: usize = LANES * 2 * size_of::<u64>();
@@ -48,9 +48,13 @@ impl Key {
                 );
             }
         }
-        let [a, b, c, d] = sums;
-        let [k, l, m, n] = self.lanes;
-        fold(fold(a ^ k, b ^ l) ^ scope ^ m, fold(c ^ m, d ^ k) ^ n)
+        // All that is left of each chain goes through two more multiplications.
+        let mut hash = scope;
+        for (lane, sum) in sums.iter().enumerate() {
+            // PANIC: The first is below `LANES`, and so is the remainder.
+            hash = fold(hash ^ self.last[lane], sum ^ self.lanes[(lane + 1) % LANES]);
+        }
+        fold(hash, self.lanes[0])
     }
 }
 
