@@ -220,20 +220,21 @@ pub(crate) fn ratio() -> &'static [Attribute] {
 /// How long puts took, in nanoseconds.
 #[cfg(CONFIG_ZCACHE_TIMING)]
 pub(crate) fn times() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 13] = numbers! {
+    static NUMBERS: [Attribute; 14] = numbers! {
         c"timing_found": |s| s.store().times().found.count(),
-        c"timing_found_mean_ns": |s| s.store().times().found.mean(),
+        c"timing_found_ns": |s| s.store().times().found.sum(),
         c"timing_found_p50_ns": |s| s.store().times().found.percentile(50),
         c"timing_found_p99_ns": |s| s.store().times().found.percentile(99),
         c"timing_stored": |s| s.store().times().stored.count(),
-        c"timing_stored_mean_ns": |s| s.store().times().stored.mean(),
+        c"timing_stored_ns": |s| s.store().times().stored.sum(),
         c"timing_stored_p50_ns": |s| s.store().times().stored.percentile(50),
         c"timing_stored_p99_ns": |s| s.store().times().stored.percentile(99),
         c"timing_missed": |s| s.store().times().missed.count(),
-        c"timing_missed_mean_ns": |s| s.store().times().missed.mean(),
+        c"timing_missed_ns": |s| s.store().times().missed.sum(),
         c"timing_missed_p50_ns": |s| s.store().times().missed.percentile(50),
         c"timing_missed_p99_ns": |s| s.store().times().missed.percentile(99),
-        c"timing_nothing_mean_ns": |s| s.store().times().nothing.mean(),
+        c"timing_nothing": |s| s.store().times().nothing.count(),
+        c"timing_nothing_ns": |s| s.store().times().nothing.sum(),
     };
     &NUMBERS
 }

@@ -56,14 +56,14 @@ const PARTS: usize = 32;
 #[cfg(CONFIG_ZCACHE_TIMING)]
 const OCTAVES: usize = 20;
 
-/// What takes longer, in nanoseconds, was interrupted, and does not count for the mean.
+/// What takes longer, in nanoseconds, was interrupted, and does not count for the sum.
 #[cfg(CONFIG_ZCACHE_TIMING)]
 const LONGEST: u64 = 1 << 16;
 
 /// How often something took how long, within 3 %.
 ///
 /// The clock of user-mode Linux moves in steps of 256 ns, so medians of short times are such
-/// steps. Means are not.
+/// steps. Sums have no such error.
 pub(crate) struct Times {
     #[cfg(CONFIG_ZCACHE_TIMING)]
     counts: [Atomic<u32>; PARTS * OCTAVES],
@@ -110,23 +110,20 @@ impl Times {
         }
     }
 
-    /// The mean time in nanoseconds, of those that were not interrupted. 0 if there were none.
-    pub(crate) fn mean(&self) -> u64 {
-        let count = self.summed.load(Relaxed);
-        self.sum.load(Relaxed).checked_div(count).unwrap_or(0)
+    /// How often, without those that were interrupted.
+    pub(crate) fn count(&self) -> u64 {
+        self.summed.load(Relaxed)
     }
 
-    /// How often.
-    pub(crate) fn count(&self) -> u64 {
-        self.counts
-            .iter()
-            .map(|count| u64::from(count.load(Relaxed)))
-            .sum()
+    /// How long, in nanoseconds, all that [`Times::count`] counts took together.
+    pub(crate) fn sum(&self) -> u64 {
+        self.sum.load(Relaxed)
     }
 
     /// The time, in nanoseconds, within which `percent` of all were done. 0 if there were none.
     pub(crate) fn percentile(&self, percent: u64) -> u64 {
-        let wanted = (self.count() * percent).div_ceil(100);
+        let all = self.counts.iter().map(|count| count.load(Relaxed));
+        let wanted = (all.map(u64::from).sum::<u64>() * percent).div_ceil(100);
         let mut so_far = 0;
         for (place, count) in self.counts.iter().enumerate() {
             so_far += u64::from(count.load(Relaxed));
@@ -179,8 +176,8 @@ mod tests {
         for nanoseconds in [10, 11, 12, 13, 1 << 40] {
             TIMES.note(nanoseconds);
         }
-        assert_eq!(TIMES.mean(), 11);
-        assert_eq!(TIMES.count(), 5);
+        assert_eq!(TIMES.sum(), 46);
+        assert_eq!(TIMES.count(), 4);
         assert_eq!(TIMES.percentile(1), 10);
         assert_eq!(TIMES.percentile(50), 12);
         assert_eq!(TIMES.percentile(80), 13);

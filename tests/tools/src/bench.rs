@@ -6,6 +6,7 @@
 use crate::record::{Arm, Pass};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Map, Value};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,79 +28,94 @@ pub struct Job {
 struct Metric {
     name: &'static str,
     unit: &'static str,
-    of: fn(&Pass) -> Option<f64>,
+    of: fn(&Round) -> Option<f64>,
+}
+
+/// A pass, and the one before it in the same guest.
+struct Round {
+    pass: Pass,
+    before: BTreeMap<String, u64>,
+}
+
+/// One arm, out of one record or several.
+struct Side {
+    name: String,
+    tree_bytes: u64,
+    ram_bytes: u64,
+    rounds: Vec<Round>,
+    mismatches: u64,
 }
 
 const METRICS: [Metric; 14] = [
     Metric {
         name: "seconds",
         unit: "s",
-        of: |pass| Some(pass.seconds),
+        of: |round| Some(round.pass.seconds),
     },
     Metric {
         name: "disk_read_bytes",
         unit: "bytes",
-        of: |pass| Some(pass.disk_read_bytes as f64),
+        of: |round| Some(round.pass.disk_read_bytes as f64),
     },
     Metric {
         name: "stored_pages",
         unit: "pages",
-        of: |pass| counter(pass, "stored_pages"),
+        of: |round| counter(&round.pass, "stored_pages"),
     },
     Metric {
         name: "frames",
         unit: "frames",
-        of: |pass| counter(pass, "frames"),
+        of: |round| counter(&round.pass, "frames"),
     },
     Metric {
         name: "pages_per_frame",
         unit: "pages/frame",
-        of: |pass| ratio(pass, "stored_pages", "frames"),
+        of: |round| ratio(&round.pass, "stored_pages", "frames"),
     },
     Metric {
         name: "dedup_ratio",
         unit: "pages/copy",
-        of: |pass| ratio(pass, "dedup_pages", "pcd_count"),
+        of: |round| ratio(&round.pass, "dedup_pages", "pcd_count"),
     },
     Metric {
         name: "dedup_bytes_per_page",
         unit: "bytes/page",
-        of: |pass| ratio(pass, "dedup_metadata_bytes", "stored_pages"),
+        of: |round| ratio(&round.pass, "dedup_metadata_bytes", "stored_pages"),
     },
     Metric {
         name: "metadata_bytes_per_page",
         unit: "bytes/page",
-        of: |pass| ratio(pass, "metadata_bytes", "stored_pages"),
+        of: |round| ratio(&round.pass, "metadata_bytes", "stored_pages"),
     },
     Metric {
         name: "dedup_puts",
         unit: "puts",
-        of: |pass| counter(pass, "dedup_puts"),
+        of: |round| since(round, "dedup_puts"),
     },
     Metric {
         name: "eph_puts",
         unit: "puts",
-        of: |pass| counter(pass, "eph_puts"),
+        of: |round| since(round, "eph_puts"),
     },
     Metric {
         name: "put_found_mean_ns",
         unit: "ns",
-        of: |pass| clocked(pass, "timing_found_mean_ns", 1),
+        of: |round| clocked(round, "timing_found", 1),
     },
     Metric {
         name: "put_stored_mean_ns",
         unit: "ns",
-        of: |pass| clocked(pass, "timing_stored_mean_ns", 6),
+        of: |round| clocked(round, "timing_stored", 6),
     },
     Metric {
         name: "put_missed_mean_ns",
         unit: "ns",
-        of: |pass| clocked(pass, "timing_missed_mean_ns", 3),
+        of: |round| clocked(round, "timing_missed", 3),
     },
     Metric {
         name: "clock_mean_ns",
         unit: "ns",
-        of: |pass| measured(pass, "timing_nothing_mean_ns"),
+        of: |round| mean(round, "timing_nothing"),
     },
 ];
 
@@ -107,14 +123,21 @@ fn counter(pass: &Pass, name: &str) -> Option<f64> {
     pass.counters.get(name).map(|value| *value as f64)
 }
 
-fn measured(pass: &Pass, name: &str) -> Option<f64> {
-    counter(pass, name).filter(|value| *value != 0.0)
+/// How much a counter grew in this pass.
+fn since(round: &Round, name: &str) -> Option<f64> {
+    let before = round.before.get(name)?;
+    Some(counter(&round.pass, name)? - *before as f64)
 }
 
-/// A time without the `looks` at the clock that are in it.
-fn clocked(pass: &Pass, name: &str, looks: u32) -> Option<f64> {
-    let clock = measured(pass, "timing_nothing_mean_ns")?;
-    Some(measured(pass, name)? - f64::from(looks) * clock)
+/// Mean of the times that were added to `name` in this pass.
+fn mean(round: &Round, name: &str) -> Option<f64> {
+    let count = since(round, name).filter(|count| *count >= 100.0)?;
+    Some(since(round, &format!("{name}_ns"))? / count)
+}
+
+/// Such a mean without the `looks` at the clock that are in it.
+fn clocked(round: &Round, name: &str, looks: u32) -> Option<f64> {
+    Some(mean(round, name)? - f64::from(looks) * mean(round, "timing_nothing")?)
 }
 
 fn ratio(pass: &Pass, above: &str, below: &str) -> Option<f64> {
@@ -128,38 +151,35 @@ fn ratio(pass: &Pass, above: &str, below: &str) -> Option<f64> {
 ///
 /// A record that cannot be read, or a file that cannot be written.
 pub fn run(job: &Job) -> Result<bool> {
-    let mut arms: Vec<Arm> = Vec::new();
+    let mut sides: Vec<Side> = Vec::new();
+    let mut first = None;
     for file in &job.files {
         let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
-        let mut arm: Arm =
+        let arm: Arm =
             serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
         if arm.passes.len() < 2 {
             bail!("{} has fewer than two passes", file.display());
         }
-        // The cold one is the same for all.
-        let cold = arm.passes.remove(0);
-        let wrong = cold.mismatches;
-        match arms.iter_mut().find(|known| known.name == arm.name) {
-            Some(known) => known.passes.append(&mut arm.passes),
-            None => arms.push(arm),
-        }
-        if let Some(last) = arms.last_mut().and_then(|arm| arm.passes.last_mut()) {
-            last.mismatches += wrong;
-        }
+        first = first.or(Some((
+            arm.kernel.clone(),
+            arm.asked_ms,
+            arm.latency.clone(),
+        )));
+        add(&mut sides, arm);
     }
-    let Some(first) = arms.first() else {
+    let Some((kernel, asked_ms, latency)) = first else {
         bail!("no records");
     };
     let mut value = read_json(&job.json)?;
     value.insert("machine".into(), Value::String(machine()?));
-    value.insert("kernel".into(), Value::String(first.kernel.clone()));
+    value.insert("kernel".into(), Value::String(kernel));
     let devices = value
         .entry("device")
         .or_insert_with(|| Value::Object(Map::new()));
-    if let (Some(devices), Some(latency)) = (devices.as_object_mut(), &first.latency) {
+    if let (Some(devices), Some(latency)) = (devices.as_object_mut(), latency) {
         devices.insert(
             job.device.clone(),
-            json!({"asked_ms": first.asked_ms, "p50_ms": latency.p50_ms, "p99_ms": latency.p99_ms}),
+            json!({"asked_ms": asked_ms, "p50_ms": latency.p50_ms, "p99_ms": latency.p99_ms}),
         );
     }
     let mut records = match value.remove("records") {
@@ -167,18 +187,42 @@ pub fn run(job: &Job) -> Result<bool> {
         _ => Vec::new(),
     };
     records.retain(|record| record["workload"] != job.workload || record["device"] != job.device);
-    records.extend(new_records(job, &arms));
+    records.extend(new_records(job, &sides));
     value.insert("records".into(), Value::Array(records));
     fs::write(
         &job.json,
         serde_json::to_string_pretty(&Value::Object(value))? + "\n",
     )
     .with_context(|| format!("cannot write {}", job.json.display()))?;
-    print!("{}", table(job, &arms));
-    Ok(arms
-        .iter()
-        .flat_map(|arm| &arm.passes)
-        .all(|pass| pass.mismatches == 0))
+    print!("{}", table(job, &sides));
+    Ok(sides.iter().all(|side| side.mismatches == 0))
+}
+
+/// Adds a record to those of its arm. The first pass of each is the cold one, and does not count
+/// but for its errors.
+fn add(sides: &mut Vec<Side>, arm: Arm) {
+    let place = match sides.iter().position(|side| side.name == arm.name) {
+        Some(place) => place,
+        None => {
+            sides.push(Side {
+                name: arm.name,
+                tree_bytes: arm.tree_bytes,
+                ram_bytes: arm.ram_bytes,
+                rounds: Vec::new(),
+                mismatches: 0,
+            });
+            sides.len() - 1
+        }
+    };
+    let side = &mut sides[place];
+    let mut before = None;
+    for pass in arm.passes {
+        side.mismatches += pass.mismatches;
+        let counters = pass.counters.clone();
+        if let Some(before) = before.replace(counters) {
+            side.rounds.push(Round { pass, before });
+        }
+    }
 }
 
 fn read_json(path: &Path) -> Result<Map<String, Value>> {
@@ -204,8 +248,8 @@ fn machine() -> Result<String> {
     Ok(format!("{count} x {model}"))
 }
 
-fn samples(arm: &Arm, metric: &Metric) -> Vec<f64> {
-    arm.passes.iter().filter_map(metric.of).collect()
+fn samples(side: &Side, metric: &Metric) -> Vec<f64> {
+    side.rounds.iter().filter_map(metric.of).collect()
 }
 
 fn median(samples: &[f64]) -> Option<f64> {
@@ -218,21 +262,21 @@ fn median(samples: &[f64]) -> Option<f64> {
     })
 }
 
-fn pressure(arm: &Arm) -> f64 {
-    arm.tree_bytes as f64 / arm.ram_bytes as f64
+fn pressure(side: &Side) -> f64 {
+    side.tree_bytes as f64 / side.ram_bytes as f64
 }
 
-fn new_records(job: &Job, arms: &[Arm]) -> Vec<Value> {
+fn new_records(job: &Job, sides: &[Side]) -> Vec<Value> {
     let mut records = Vec::new();
-    for arm in arms {
+    for side in sides {
         for metric in &METRICS {
-            let samples = samples(arm, metric);
+            let samples = samples(side, metric);
             if !samples.is_empty() {
                 records.push(json!({
                     "workload": job.workload,
-                    "arm": arm.name,
+                    "arm": side.name,
                     "device": job.device,
-                    "pressure": pressure(arm),
+                    "pressure": pressure(side),
                     "metric": metric.name,
                     "unit": metric.unit,
                     "samples": samples,
@@ -244,25 +288,25 @@ fn new_records(job: &Job, arms: &[Arm]) -> Vec<Value> {
 }
 
 /// Medians, one column an arm.
-fn table(job: &Job, arms: &[Arm]) -> String {
+fn table(job: &Job, sides: &[Side]) -> String {
     let mut lines = String::new();
-    let tree = arms.first().map_or(0, |arm| arm.tree_bytes) as f64 / PAGE;
-    let pressure = arms.first().map_or(0.0, pressure);
+    let tree = sides.first().map_or(0, |side| side.tree_bytes) as f64 / PAGE;
+    let pressure = sides.first().map_or(0.0, pressure);
     lines += &format!(
         "{} ({} device): {tree:.0} pages of files, {pressure:.2} times the RAM; medians of {} passes\n",
         job.workload,
         job.device,
-        arms.first().map_or(0, |arm| arm.passes.len()),
+        sides.first().map_or(0, |side| side.rounds.len()),
     );
     lines += &format!("  {:<28}", "");
-    for arm in arms {
-        lines += &format!("{:>14}", arm.name);
+    for side in sides {
+        lines += &format!("{:>14}", side.name);
     }
     lines += "\n";
     for metric in &METRICS {
-        let medians: Vec<Option<f64>> = arms
+        let medians: Vec<Option<f64>> = sides
             .iter()
-            .map(|arm| median(&samples(arm, metric)))
+            .map(|side| median(&samples(side, metric)))
             .collect();
         if medians.iter().all(Option::is_none) {
             continue;
@@ -283,10 +327,9 @@ fn table(job: &Job, arms: &[Arm]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn arm(name: &str, seconds: &[f64], frames: u64) -> Arm {
-        let pass = |seconds: &f64| Pass {
+        let pass = |(number, seconds): (usize, &f64)| Pass {
             seconds: *seconds,
             verified_bytes: 1,
             mismatches: 0,
@@ -297,9 +340,12 @@ mod tests {
             counters: BTreeMap::from([
                 ("stored_pages".to_string(), 30),
                 ("frames".to_string(), frames),
-                ("timing_found_mean_ns".to_string(), 0),
-                ("timing_missed_mean_ns".to_string(), 1000),
-                ("timing_nothing_mean_ns".to_string(), 100),
+                ("timing_found".to_string(), 0),
+                ("timing_found_ns".to_string(), 0),
+                ("timing_missed".to_string(), 200 * number as u64),
+                ("timing_missed_ns".to_string(), 200_000 * number as u64),
+                ("timing_nothing".to_string(), 200 * number as u64),
+                ("timing_nothing_ns".to_string(), 20_000 * number as u64),
             ]),
         };
         Arm {
@@ -312,7 +358,7 @@ mod tests {
             asked_ms: 0,
             latency: None,
             status: None,
-            passes: seconds.iter().map(pass).collect(),
+            passes: seconds.iter().enumerate().map(pass).collect(),
         }
     }
 
