@@ -31,8 +31,9 @@
 //! else is locked, nothing is allocated, freed, compared or evicted. So they have no order against
 //! other locks, and may be taken where zbud's lists may be.
 //!
-//! *What is compared, and when?* The page against the decompressed copy, to the last byte. To
-//! compare compressed streams would mean to compress first, which is what is to be saved. A put
+//! *What is compared, and when?* The page against what the copy decompresses to, in every byte. To
+//! compare compressed streams would mean to compress first, which is what is to be saved; but the
+//! copy need not be decompressed either, see `rust/lzo/src/equals.rs`. A put
 //! that finds a descriptor of its hash first joins it, as if they were equal: then the copy cannot
 //! go while it is compared without any lock. If it turns out that they differ, the put leaves again.
 //! In between, eviction takes it for a put that is about to enter the index, which it then
@@ -76,6 +77,7 @@ use shard::{
     Left,
     Mores,
     Shard,
+    CANDIDATES,
     MOST_ENTRIES,
     TAG, //
 };
@@ -93,9 +95,6 @@ pub(crate) enum Mode {
 
 /// Parts of the descriptors with a lock each: a power of two.
 const SHARDS: u32 = 16;
-
-/// Descriptors of one hash that a put is compared with before it gives up.
-const CANDIDATES: usize = 4;
 
 /// Entries beyond the first, for each frame that the store may have.
 ///
@@ -169,7 +168,7 @@ pub(crate) struct Stats {
     pub(crate) entries: Gauge,
     /// Puts that found their content.
     pub(crate) found: Gauge,
-    /// Comparisons that found a difference: two pages had one hash.
+    /// Comparisons that found a difference: two pages agreed in what the hash takes.
     pub(crate) differed: Gauge,
     /// Times that eviction spared a shared content.
     pub(crate) spared: Gauge,

@@ -31,8 +31,12 @@ pub(super) const TAG: u32 = (1 << 30) - 1;
 /// Beside the tag: eviction has spared this content, and will not do so again.
 const SPARED: u32 = 1 << 30;
 
-/// Beside the tag: on no chain, because it has as many entries as it may have.
+/// Beside the tag: on no chain, because it has as many entries as it may have, or there are too many
+/// others with this tag.
 const HIDDEN: u32 = 1 << 31;
+
+/// Descriptors of one tag that can be found.
+pub(super) const CANDIDATES: usize = 4;
 
 /// Entries that one content may have.
 ///
@@ -333,6 +337,12 @@ impl Shard {
         }
     }
 
+    /// Takes a descriptor off its chain, where nobody will find it again.
+    fn hide(&mut self, place: u32) {
+        self.unchain(place);
+        self.contents.at(place).tag |= HIDDEN;
+    }
+
     /// The descriptor of content `tag` that comes after `skip` others, if there is one. With a
     /// `pool`, only those that a page of that pool was stored for count.
     pub(super) fn find(&mut self, tag: u32, pool: Option<u32>, mut skip: usize) -> Option<u32> {
@@ -364,8 +374,7 @@ impl Shard {
             entries += 1;
         }
         if entries >= MOST_ENTRIES {
-            self.unchain(place);
-            self.contents.at(place).tag |= HIDDEN;
+            self.hide(place);
             return Join::Full;
         }
         let Some(new) = self.mores.take() else {
@@ -392,7 +401,13 @@ impl Shard {
     }
 
     /// Makes a descriptor that was set apart one of a copy, with one entry.
+    ///
+    /// At most [`CANDIDATES`] of one tag can be found, those that came last. No finder would compare
+    /// more, and chains stay short whatever somebody stores.
     pub(super) fn publish(&mut self, place: u32, tag: u32, copy: u32, entry: Entry) {
+        if let Some(oldest) = self.find(tag, None, CANDIDATES - 1) {
+            self.hide(oldest);
+        }
         let content = self.contents.at(place);
         content.tag = tag & TAG;
         content.copy = copy;

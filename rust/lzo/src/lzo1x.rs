@@ -47,6 +47,7 @@ use core::fmt;
 
 mod compress;
 mod decompress;
+mod equals;
 
 pub use compress::{
     compress,
@@ -55,6 +56,7 @@ pub use compress::{
     MAX_INPUT, //
 };
 pub use decompress::decompress;
+pub use equals::equals;
 
 /// The farthest that an M2 reaches, in bytes.
 const M2_MAX_DISTANCE: usize = 0x800;
