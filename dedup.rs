@@ -20,7 +20,7 @@
 //! [`Tmem::forget`](crate::tmem::Tmem::forget) can compare it as for any page, and the first entry
 //! to come has no special part. The list has at most [`MOST_ENTRIES`] entries.
 //!
-//! *What does it cost in memory?* 32 bytes a descriptor with its part of the hash table, 16 for
+//! *What does it cost in memory?* 32 bytes a descriptor with the head of one chain, 16 for
 //! each entry beyond the first, in segments of 1 KiB; beforehand, less than two bytes for each frame
 //! that the store may have. Where nothing is equal that is 32 bytes a page. Descriptors die with
 //! their copies at once. To leave dead ones for later finders to remove would save the lock when a

@@ -3,16 +3,23 @@
 //! A part of the descriptors: hash chains through a table, under one lock.
 //!
 //! The table grows by segments, which move nothing and need no large allocation, and links are
-//! numbers, as in zbud. There are as many buckets as there are places for descriptors, and the
-//! head of chain `n` is kept in place `n`: so the chains stay short however large the table is,
-//! and nothing is ever rehashed as a whole. A new segment splits as many chains as it has places
+//! numbers, as in zbud. There are as many chains as there are places for descriptors, and a segment
+//! has as many heads of chains as it has places: so the chains stay short however large the table
+//! is, and nothing is ever rehashed as a whole. A new segment splits as many chains as it has heads
 //! (linear hashing).
+//!
+//! Most puts find nothing, and each look at a descriptor is a cache miss. So a head, which shares
+//! its cache line with 15 others, has one bit for each eighth of the tags, and says of most tags
+//! that they are not in the chain.
 //!
 //! Nothing here sleeps, allocates or frees memory, or calls anybody.
 
 use core::mem;
 
-use kernel::prelude::*;
+use kernel::{
+    alloc::Flags,
+    prelude::*, //
+};
 
 use crate::tmem::{
     BackRef,
@@ -88,13 +95,25 @@ pub(super) trait Place {
     /// A place that nobody has used.
     const FREE: Self;
 
+    /// What there is as often as there are places.
+    type Head: Copy;
+
+    /// A head that nobody has used.
+    const HEAD: Self::Head;
+
     /// The link to the next place.
     fn next(&mut self) -> &mut u32;
 }
 
+/// Memory for `N` places and their heads.
+pub(super) struct Segment<T: Place, const N: usize> {
+    places: [T; N],
+    heads: [T::Head; N],
+}
+
 /// Numbered places, in segments of `N`.
-pub(super) struct Places<T, const N: usize> {
-    segments: KVVec<KBox<[T; N]>>,
+pub(super) struct Places<T: Place, const N: usize> {
+    segments: KVVec<KBox<Segment<T, N>>>,
     free: u32,
 }
 
@@ -108,8 +127,14 @@ impl<T: Place, const N: usize> Places<T, N> {
     }
 
     /// Memory for `N` more places. Sleeps as `flags` allow.
-    pub(super) fn allocate(flags: kernel::alloc::Flags) -> Result<KBox<[T; N]>> {
-        KBox::init(pin_init::init_array_from_fn(|_| T::FREE), flags)
+    pub(super) fn allocate(flags: Flags) -> Result<KBox<Segment<T, N>>> {
+        KBox::init(
+            init!(Segment {
+                places <- pin_init::init_array_from_fn(|_| T::FREE),
+                heads: [T::HEAD; N],
+            }),
+            flags,
+        )
     }
 
     fn len(&self) -> u32 {
@@ -118,7 +143,7 @@ impl<T: Place, const N: usize> Places<T, N> {
     }
 
     /// Adds places, unless there are as many as there may be: then they come back.
-    pub(super) fn add(&mut self, segment: KBox<[T; N]>) -> Option<KBox<[T; N]>> {
+    pub(super) fn add(&mut self, segment: KBox<Segment<T, N>>) -> Option<KBox<Segment<T, N>>> {
         let start = self.len();
         if let Err(error) = self.segments.push_within_capacity(segment) {
             return Some(error.0);
@@ -159,7 +184,14 @@ impl<T: Place, const N: usize> Places<T, N> {
     #[inline]
     fn at(&mut self, place: u32) -> &mut T {
         // CAST: `u32` to `usize` is lossless.
-        &mut self.segments[place as usize / N][place as usize % N]
+        &mut self.segments[place as usize / N].places[place as usize % N]
+    }
+
+    // PANIC: As for `at`.
+    #[inline]
+    fn head(&mut self, number: u32) -> &mut T::Head {
+        // CAST: `u32` to `usize` is lossless.
+        &mut self.segments[number as usize / N].heads[number as usize % N]
     }
 
     #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
@@ -173,37 +205,82 @@ impl<T: Place, const N: usize> Places<T, N> {
     }
 
     fn bytes(&self) -> usize {
-        self.segments.len() * size_of::<[T; N]>()
-            + self.segments.capacity() * size_of::<KBox<[T; N]>>()
+        self.segments.len() * size_of::<Segment<T, N>>()
+            + self.segments.capacity() * size_of::<KBox<Segment<T, N>>>()
     }
 }
 
-/// A page content descriptor, and the head of the chain that has its number.
+/// The head of a chain: the first descriptor in the lower bits, and a bit for each eighth of the
+/// tags that may be in it above.
+#[derive(Clone, Copy)]
+pub(super) struct Head(u32);
+
+impl Head {
+    /// Bits of the first descriptor.
+    const FIRST: u32 = (1 << 24) - 1;
+
+    /// An empty chain.
+    const EMPTY: Self = Self(Self::FIRST);
+
+    fn first(self) -> u32 {
+        match self.0 & Self::FIRST {
+            Self::FIRST => NIL,
+            first => first,
+        }
+    }
+
+    /// The same chain with another first descriptor.
+    fn with_first(self, first: u32) -> Self {
+        match first {
+            NIL => Self::EMPTY,
+            first => Self(self.0 & !Self::FIRST | first),
+        }
+    }
+
+    /// The bit for a tag. Other bits of it pick the chain, up to four million in a shard.
+    fn bit(tag: u32) -> u32 {
+        1 << (24 + ((tag & TAG) >> 27))
+    }
+
+    fn may_have(self, tag: u32) -> bool {
+        self.0 & Self::bit(tag) != 0
+    }
+
+    fn with_tag(self, tag: u32) -> Self {
+        Self(self.0 | Self::bit(tag))
+    }
+}
+
+/// Places for descriptors that a shard may have: their numbers have to fit a [`Head`].
+pub(super) const MOST_CONTENTS: usize = (1 << 24) - 1024;
+
+/// A page content descriptor.
 pub(super) struct Content {
     /// [`TAG`], [`SPARED`], [`HIDDEN`].
     tag: u32,
     copy: u32,
     /// The next in its chain, or the next free place.
     next: u32,
-    /// Nothing to do with this content.
-    head: u32,
     /// The first of its further entries.
     more: u32,
     /// One of its entries.
     entry: Entry,
 }
 
-static_assert!(size_of::<Content>() == 32);
+static_assert!(size_of::<Content>() == 28);
 
 impl Place for Content {
     const FREE: Self = Self {
         tag: 0,
         copy: NO_COPY,
         next: NIL,
-        head: NIL,
         more: NIL,
         entry: Entry::NONE,
     };
+
+    type Head = Head;
+
+    const HEAD: Head = Head::EMPTY;
 
     fn next(&mut self) -> &mut u32 {
         &mut self.next
@@ -224,15 +301,21 @@ impl Place for More {
         next: NIL,
     };
 
+    type Head = ();
+
+    const HEAD: () = ();
+
     fn next(&mut self) -> &mut u32 {
         &mut self.next
     }
 }
 
-/// 1 KiB of descriptors.
+/// Descriptors, 1 KiB a segment.
 pub(super) type Contents = Places<Content, 32>;
 
-/// 1 KiB of entries.
+static_assert!(size_of::<Segment<Content, 32>>() == 1024);
+
+/// Further entries, 1 KiB a segment.
 pub(super) type Mores = Places<More, 64>;
 
 /// What came of an attempt to join a content.
@@ -267,7 +350,7 @@ impl Shard {
     /// Room for at most that many contents and further entries. May sleep.
     pub(super) fn new(contents: usize, mores: usize) -> Result<Self> {
         Ok(Self {
-            contents: Places::new(contents)?,
+            contents: Places::new(contents.min(MOST_CONTENTS))?,
             mores: Places::new(mores)?,
         })
     }
@@ -285,8 +368,8 @@ impl Shard {
     /// Adds places for descriptors. If there are as many as there may be, they come back.
     pub(super) fn add_contents(
         &mut self,
-        segment: KBox<[Content; 32]>,
-    ) -> Option<KBox<[Content; 32]>> {
+        segment: KBox<Segment<Content, 32>>,
+    ) -> Option<KBox<Segment<Content, 32>>> {
         let old = self.contents.len();
         let excess = self.contents.add(segment);
         for bucket in old.max(1)..self.contents.len() {
@@ -299,7 +382,7 @@ impl Shard {
     fn split(&mut self, bucket: u32) {
         // All of it is in the chain of which this one is the second half.
         let parent = bucket & !(1 << bucket.ilog2());
-        let mut place = mem::replace(&mut self.contents.at(parent).head, NIL);
+        let mut place = mem::replace(self.contents.head(parent), Head::EMPTY).first();
         while place != NIL {
             let content = self.contents.at(place);
             let next = content.next;
@@ -310,7 +393,10 @@ impl Shard {
     }
 
     fn push(&mut self, bucket: u32, place: u32) {
-        let first = mem::replace(&mut self.contents.at(bucket).head, place);
+        let tag = self.contents.at(place).tag;
+        let head = self.contents.head(bucket);
+        let first = head.first();
+        *head = head.with_first(place).with_tag(tag);
         self.contents.at(place).next = first;
     }
 
@@ -322,9 +408,10 @@ impl Shard {
         }
         let next = content.next;
         let bucket = Self::bucket(content.tag, self.contents.len());
-        let mut before = self.contents.at(bucket).head;
+        let head = self.contents.head(bucket);
+        let mut before = head.first();
         if before == place {
-            self.contents.at(bucket).head = next;
+            *head = head.with_first(next);
             return;
         }
         while before != NIL {
@@ -350,7 +437,11 @@ impl Shard {
             return None;
         }
         let bucket = Self::bucket(tag, self.contents.len());
-        let mut place = self.contents.at(bucket).head;
+        let head = *self.contents.head(bucket);
+        if !head.may_have(tag) {
+            return None;
+        }
+        let mut place = head.first();
         while place != NIL {
             let content = self.contents.at(place);
             let here = (content.tag ^ tag) & TAG == 0;
@@ -392,12 +483,9 @@ impl Shard {
         self.contents.take()
     }
 
-    /// Gives back a descriptor that is on no chain. The head of a chain that is in the same place
-    /// stays.
+    /// Gives back a descriptor that is on no chain.
     pub(super) fn give_back(&mut self, place: u32) {
-        let head = self.contents.at(place).head;
         self.contents.put_back(place);
-        self.contents.at(place).head = head;
     }
 
     /// Makes a descriptor that was set apart one of a copy, with one entry.
