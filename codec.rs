@@ -18,8 +18,9 @@ use crate::{
 /// What compressing one page needs besides the page.
 struct Scratch {
     lzo: lzo::Workspace,
-    /// Where the stream goes: a page that does not shrink is not worth more.
-    stream: [u8; PAGE_SIZE],
+    /// Where the stream goes: a page that does not shrink is not worth more. Or, to compare it,
+    /// what it decompresses to.
+    stream: PageBytes,
 }
 
 // SAFETY: An array of bytes may be zero, and so may the codec's dictionary of page offsets.
@@ -57,6 +58,15 @@ impl Codec {
             .flatten()
     }
 
+    /// Whether a stream is sound and makes exactly `page`. May sleep.
+    pub(crate) fn equals(&self, stream: &[u8], page: &PageBytes) -> bool {
+        self.scratch
+            .with(|scratch| {
+                decompress(stream, &mut scratch.stream).is_ok() && scratch.stream == *page
+            })
+            .unwrap_or(false)
+    }
+
     /// Memory of the workspaces, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.scratch.bytes()
@@ -72,11 +82,6 @@ pub(crate) fn decompress(stream: &[u8], page: &mut PageBytes) -> Result {
         Ok(PAGE_SIZE) => Ok(()),
         _ => Err(EIO),
     }
-}
-
-/// Whether a stream is sound and makes exactly `page`. Does not sleep.
-pub(crate) fn equals(stream: &[u8], page: &PageBytes) -> bool {
-    lzo::equals(stream, page)
 }
 
 /// The word that the whole page repeats, if it does. Stops at the first that differs.

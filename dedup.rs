@@ -20,29 +20,29 @@
 //! [`Tmem::forget`](crate::tmem::Tmem::forget) can compare it as for any page, and the first entry
 //! to come has no special part. The list has at most [`MOST_ENTRIES`] entries.
 //!
-//! *What does it cost in memory?* 32 bytes a descriptor with the head of one chain, 16 for
-//! each entry beyond the first, in segments of 1 KiB; beforehand, less than two bytes for each frame
+//! *What does it cost in memory?* 32 bytes a descriptor with the head of one chain, 16 for each
+//! entry beyond the first, in segments of 1 KiB; beforehand, less than two bytes for each frame
 //! that the store may have. Where nothing is equal that is 32 bytes a page. Descriptors die with
 //! their copies at once. To leave dead ones for later finders to remove would save the lock when a
-//! page goes, but a copy's number is soon given out anew, and then nothing tells that a
-//! descriptor is dead but a comparison.
+//! page goes, but a copy's number is soon given out anew, and then nothing but a comparison tells
+//! that a descriptor is dead.
 //!
 //! *Which locks?* [`SHARDS`] spinlocks, picked by the hash, all leaves: while one is held nothing
 //! else is locked, nothing is allocated, freed, compared or evicted. So they have no order against
 //! other locks, and may be taken where zbud's lists may be.
 //!
 //! *What is compared, and when?* The page against what the copy decompresses to, in every byte. To
-//! compare compressed streams would mean to compress first, which is what is to be saved; but the
-//! copy need not be decompressed either, see `rust/lzo/src/equals.rs`. A put
-//! that finds a descriptor of its hash first joins it, as if they were equal: then the copy cannot
-//! go while it is compared without any lock. If it turns out that they differ, the put leaves again.
-//! In between, eviction takes it for a put that is about to enter the index, which it then
-//! cannot evict.
+//! compare compressed streams would mean to compress first, which is what is to be saved. (To check
+//! the instructions of the stream against the page, without decompressing, was tried: it took as
+//! long.) A put that finds a descriptor of its hash first joins it, as if they were equal: then the
+//! copy cannot go while it is compared without any lock. If it turns out that they differ, the put
+//! leaves again. In between, eviction takes it for a put that is about to enter the index, and
+//! gives up on it.
 //!
-//! *Who owns what?* The descriptor owns one reference to the copy; each entry of the list has a part
-//! in it. Whoever takes the last entry out of the list gets the reference. An evictor takes the
-//! entries one by one: out of the index, which may be refused, because a reader was quicker; and
-//! then out of the list.
+//! *Who owns what?* The descriptor owns one reference to the copy; each entry of the list has a
+//! part in it. Whoever takes the last entry out of the list gets the reference. An evictor takes
+//! the entries one by one: out of the index, which may be refused, because a reader was quicker;
+//! and then out of the list.
 
 use core::mem;
 

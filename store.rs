@@ -453,7 +453,9 @@ impl Pam for Store {
 impl Copies for Store {
     fn equals(&self, copy: u32, page: &PageBytes) -> bool {
         self.zbud
-            .with_data(Bud::from_raw(copy), |stream| codec::equals(stream, page))
+            .with_data(Bud::from_raw(copy), |stream| {
+                self.codec.equals(stream, page)
+            })
             .unwrap_or(false)
     }
 

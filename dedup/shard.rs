@@ -38,8 +38,8 @@ pub(super) const TAG: u32 = (1 << 30) - 1;
 /// Beside the tag: eviction has spared this content, and will not do so again.
 const SPARED: u32 = 1 << 30;
 
-/// Beside the tag: on no chain, because it has as many entries as it may have, or there are too many
-/// others with this tag.
+/// Beside the tag: on no chain, because it has as many entries as it may have, or there are too
+/// many others with this tag.
 const HIDDEN: u32 = 1 << 31;
 
 /// Descriptors of one tag that can be found.
@@ -490,8 +490,8 @@ impl Shard {
 
     /// Makes a descriptor that was set apart one of a copy, with one entry.
     ///
-    /// At most [`CANDIDATES`] of one tag can be found, those that came last. No finder would compare
-    /// more, and chains stay short whatever somebody stores.
+    /// At most [`CANDIDATES`] of one tag can be found, those that came last. No finder would
+    /// compare more, and chains stay short whatever somebody stores.
     pub(super) fn publish(&mut self, place: u32, tag: u32, copy: u32, entry: Entry) {
         if let Some(oldest) = self.find(tag, None, CANDIDATES - 1) {
             self.hide(oldest);

@@ -47,7 +47,6 @@ use core::fmt;
 
 mod compress;
 mod decompress;
-mod equals;
 
 pub use compress::{
     compress,
@@ -56,7 +55,6 @@ pub use compress::{
     MAX_INPUT, //
 };
 pub use decompress::decompress;
-pub use equals::equals;
 
 /// The farthest that an M2 reaches, in bytes.
 const M2_MAX_DISTANCE: usize = 0x800;
