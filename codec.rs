@@ -67,6 +67,28 @@ impl Codec {
             .unwrap_or(false)
     }
 
+    /// As [`decompress`], for a stream in two pieces. May sleep.
+    ///
+    /// Puts them together first: a copy of what is in a processor's cache anyway costs a fraction of
+    /// the decompression, and the decoder's loop need not know about pieces.
+    pub(crate) fn decompress_pieces(
+        &self,
+        head: &[u8],
+        rest: &[u8],
+        page: &mut PageBytes,
+    ) -> Result {
+        let joined = self.scratch.with(|scratch| {
+            let stream = scratch.stream.get_mut(..head.len() + rest.len());
+            let stream = stream.ok_or(EIO)?;
+            // PANIC: The lengths are those that make up the whole.
+            let (to_head, to_rest) = stream.split_at_mut(head.len());
+            to_head.copy_from_slice(head);
+            to_rest.copy_from_slice(rest);
+            decompress(stream, page)
+        });
+        joined.unwrap_or(Err(EIO))
+    }
+
     /// Memory of the workspaces, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.scratch.bytes()

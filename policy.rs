@@ -15,7 +15,15 @@
 //! A shrinker that offered everything would be asked for two frames with each page that reclaim
 //! scans, and zcache would never hold anything.
 //!
+//! Persistent pages have a limit of their own, `zcache.pers_limit_percent`, and come first: both
+//! together take [`MAX_LIMIT_PERCENT`] of RAM at the most, and it is the ephemeral ones that make
+//! room. V2 counted persistent pages before compression instead, and refused above three quarters
+//! of RAM; what takes memory is frames, so these are counted here.
+//!
 //! # When full
+//!
+//! A persistent page is stored as long as there is a hole for it, and else refused: the kernel
+//! then writes it to the swap device. What follows is about ephemeral pages.
 //!
 //! When the last frames are taken, pages that would have one for themselves are refused: two
 //! others can have it.
@@ -74,14 +82,27 @@ const AHEAD_ONE_IN: usize = 64;
 ///
 /// The pages of a window that is read go from zcache to the page cache, and others come in return:
 /// the frames change hands. Without this they would go to the system in between, which is easy,
-/// and be missing when memory is short, which is when they are needed.
-const KEEP_ONE_IN: usize = 32;
+/// and be missing when memory is short, which is when they are needed. The part is this large
+/// because files that are read one after the other do not compress alike: with one in 32, a store
+/// that was read in turns lost a few frames in each, a sixth of all in four.
+const KEEP_ONE_IN: usize = 8;
 
 /// Percent of RAM that ephemeral pages may take unless the user says otherwise.
 pub(crate) const DEFAULT_LIMIT_PERCENT: u32 = 50;
 
 /// The highest percentage that the user may ask for.
 pub(crate) const MAX_LIMIT_PERCENT: u32 = 90;
+
+/// Percent of RAM that persistent pages may take unless the user says otherwise.
+///
+/// Programs' memory shrinks to a third or a quarter. So a set of 1.5 times the RAM fits a machine
+/// with half of the RAM for it, and would not with the fifth that zswap has by default.
+pub(crate) const DEFAULT_PERSISTENT_PERCENT: u32 = 50;
+
+/// The highest percentage for persistent pages that the user may ask for.
+///
+/// Nothing evicts them: what they take is lost for everything else until they are read again.
+pub(crate) const MAX_PERSISTENT_PERCENT: u32 = 75;
 
 /// How memory is allocated on behalf of a put.
 ///
@@ -95,6 +116,10 @@ pub(crate) fn put_flags() -> Flags {
 pub(crate) struct Policy {
     /// Frames for ephemeral pages, from the part of RAM.
     limit: usize,
+    /// Frames for persistent pages.
+    persistent: usize,
+    /// Frames for all.
+    together: usize,
     /// Pages that found the store full.
     turn: Atomic<u32>,
 }
@@ -102,11 +127,32 @@ pub(crate) struct Policy {
 impl Policy {
     /// A policy for a system with `ram` pages of memory.
     pub(crate) fn new(ram: usize, percent: u32) -> Self {
+        let part = |percent| part(ram, percent);
         Self {
-            // CAST: A percentage fits a `usize`.
-            limit: ram / 100 * percent as usize,
+            limit: part(percent),
+            persistent: part(DEFAULT_PERSISTENT_PERCENT),
+            together: part(MAX_LIMIT_PERCENT),
             turn: Atomic::new(0),
         }
+    }
+
+    /// The same, with another share of `ram` for persistent pages.
+    pub(crate) fn with_persistent(self, ram: usize, percent: u32) -> Self {
+        Self {
+            persistent: part(ram, percent),
+            ..self
+        }
+    }
+
+    /// The most frames that persistent pages may take. It does not depend on the page cache: there
+    /// is no other place for them in memory.
+    pub(crate) fn persistent_limit(&self) -> usize {
+        self.persistent
+    }
+
+    /// Frames that are left for ephemeral pages where persistent ones have `held`.
+    pub(crate) fn beside(&self, held: usize) -> usize {
+        self.together.saturating_sub(held)
     }
 
     /// The most frames that ephemeral pages may ever take.
@@ -119,25 +165,26 @@ impl Policy {
         self.limit.min(file.saturating_mul(SHARE))
     }
 
-    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `held` frames
-    /// are taken and `allowed` may be.
-    pub(crate) fn longest(&self, held: usize, allowed: usize, longest: usize) -> usize {
-        if held + (allowed / AHEAD_ONE_IN) < allowed {
+    /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `used` frames
+    /// are not empty and `allowed` may be.
+    pub(crate) fn longest(&self, used: usize, allowed: usize, longest: usize) -> usize {
+        if used + (allowed / AHEAD_ONE_IN) < allowed {
             longest
         } else {
             longest.min(PAIRABLE)
         }
     }
 
-    /// Frames of `held` to give back when memory is short, beside a page cache of `file` pages.
-    pub(crate) fn surplus(&self, held: usize, file: usize) -> usize {
-        held.saturating_sub(self.allowed(file))
-    }
-
     /// The store is full: shall this page take the place of old ones?
     pub(crate) fn replaces(&self) -> bool {
         self.turn.fetch_add(1, Relaxed) % REPLACE_ONE_IN == 0
     }
+}
+
+/// `percent` of `ram`.
+fn part(ram: usize, percent: u32) -> usize {
+    // CAST: A percentage fits a `usize`.
+    ram / 100 * percent as usize
 }
 
 /// Frames to allocate ahead of puts when `allowed` may be held.
@@ -150,11 +197,9 @@ pub(crate) fn keep(allowed: usize) -> u32 {
     u32::try_from(allowed / KEEP_ONE_IN).unwrap_or(u32::MAX)
 }
 
-/// The percentage to use when the user asked for `percent`; [`None`] if that is out of range.
-pub(crate) fn checked_percent(percent: u32) -> Option<u32> {
-    (1..=MAX_LIMIT_PERCENT)
-        .contains(&percent)
-        .then_some(percent)
+/// The percentage to use when the user asked for `percent`; [`None`] if that is above `max`, or 0.
+pub(crate) fn checked_percent(percent: u32, max: u32) -> Option<u32> {
+    (1..=max).contains(&percent).then_some(percent)
 }
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
@@ -168,21 +213,6 @@ mod tests {
         assert_eq!(policy.limit(), 500);
         for (file, allowed) in [(0, 0), (1, 3), (166, 498), (167, 500), (usize::MAX, 500)] {
             assert_eq!(policy.allowed(file), allowed);
-        }
-    }
-
-    #[test]
-    fn surplus_is_what_is_above_the_limit() {
-        let policy = Policy::new(1000, 50);
-        for (held, file, surplus) in [
-            (0, 0, 0),
-            (10, 0, 10),
-            (300, 100, 0),
-            (301, 100, 1),
-            (500, 1000, 0),
-            (501, 1000, 1),
-        ] {
-            assert_eq!(policy.surplus(held, file), surplus);
         }
     }
 
@@ -207,7 +237,7 @@ mod tests {
 
     #[test]
     fn frames_kept_empty_are_a_part() {
-        for (allowed, frames_ahead, frames_kept) in [(0, 0, 0), (63, 0, 1), (640, 10, 20)] {
+        for (allowed, frames_ahead, frames_kept) in [(0, 0, 0), (63, 0, 7), (640, 10, 80)] {
             assert_eq!(ahead(allowed), frames_ahead);
             assert_eq!(keep(allowed), frames_kept);
         }
@@ -215,12 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn odd_percentages_are_refused() {
-        for percent in [0, MAX_LIMIT_PERCENT + 1, u32::MAX] {
-            assert_eq!(checked_percent(percent), None);
+    fn persistent_pages_come_first() {
+        let policy = Policy::new(1000, 50).with_persistent(1000, 60);
+        assert_eq!(policy.persistent_limit(), 600);
+        for (held, left) in [(0, 900), (1, 899), (600, 300), (900, 0), (1000, 0)] {
+            assert_eq!(policy.beside(held), left);
         }
-        for percent in [1, DEFAULT_LIMIT_PERCENT, MAX_LIMIT_PERCENT] {
-            assert_eq!(checked_percent(percent), Some(percent));
+    }
+
+    #[test]
+    fn odd_percentages_are_refused() {
+        for (max, default) in [
+            (MAX_LIMIT_PERCENT, DEFAULT_LIMIT_PERCENT),
+            (MAX_PERSISTENT_PERCENT, DEFAULT_PERSISTENT_PERCENT),
+        ] {
+            for percent in [0, max + 1, u32::MAX] {
+                assert_eq!(checked_percent(percent, max), None);
+            }
+            for percent in [1, default, max] {
+                assert_eq!(checked_percent(percent, max), Some(percent));
+            }
         }
     }
 

@@ -8,6 +8,9 @@
 //!      --LZO1X--> zbud
 //! ```
 //!
+//! That is the ephemeral side. Persistent pages have their own, in `persistent.rs`: tmem says which
+//! with each call, so handles of one never reach the other.
+//!
 //! Order for a put: an equal page, then room (a frame is allocated, or old pages leave), then the
 //! codec's workspace, then the copy. So nothing allocates or evicts while a workspace is held, and
 //! a page that has nowhere to go is not compressed at all.
@@ -32,6 +35,7 @@ use crate::{
         Name,
         Prepared, //
     },
+    persistent::Persistent,
     policy::{
         self,
         Policy, //
@@ -174,7 +178,8 @@ impl Count {
         self.0.fetch_add(more, Relaxed);
     }
 
-    fn sub(&self, less: u64) {
+    /// Takes from it.
+    pub(crate) fn sub(&self, less: u64) {
         self.0.fetch_sub(less, Relaxed);
     }
 }
@@ -196,6 +201,8 @@ pub(crate) struct Store {
     dedup_mode: DedupMode,
     #[pin]
     zbud: Zbud,
+    #[pin]
+    persistent: Persistent,
     policy: Policy,
     stats: Stats,
     times: PutTimes,
@@ -216,6 +223,7 @@ impl Store {
             dedup: Dedup::new(policy.limit())?,
             dedup_mode,
             zbud <- Zbud::new(policy.limit()),
+            persistent <- Persistent::new(policy.persistent_limit()),
             policy,
             stats: Stats::default(),
             times: PutTimes {
@@ -239,6 +247,11 @@ impl Store {
         &self.dedup
     }
 
+    /// The persistent side, for its counters, and to allocate ahead for it.
+    pub(crate) fn persistent(&self) -> &Persistent {
+        &self.persistent
+    }
+
     /// The counters.
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
@@ -252,7 +265,10 @@ impl Store {
 
     /// Memory besides the frames, in bytes.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        self.zbud.metadata_bytes() + self.dedup.metadata_bytes() + self.codec.bytes()
+        self.zbud.metadata_bytes()
+            + self.dedup.metadata_bytes()
+            + self.persistent.xvmalloc().metadata_bytes()
+            + self.codec.bytes()
     }
 
     /// The most frames that are ever allowed.
@@ -262,17 +278,19 @@ impl Store {
 
     /// Frames that are allowed now.
     pub(crate) fn allowed(&self) -> usize {
-        self.policy.allowed((self.file_pages)())
+        let beside = self.policy.beside(self.persistent.xvmalloc().frames());
+        self.policy.allowed((self.file_pages)()).min(beside)
     }
 
     /// Frames that should go when memory is short. No side effects; does not sleep.
     pub(crate) fn surplus(&self) -> usize {
-        self.policy.surplus(self.zbud.frames(), (self.file_pages)())
+        self.zbud.frames().saturating_sub(self.allowed())
     }
 
     /// Evicts until `frames` are free and returns how many are. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
         self.zbud.drop_spares();
+        self.persistent.xvmalloc().drop_spares();
         self.zbud.shrink(frames, Eviction::of(self)).frames
     }
 
@@ -352,7 +370,7 @@ impl Store {
         let limit = match reservation {
             Some(_) => self
                 .policy
-                .longest(self.zbud.frames(), allowed, zbud::MAX_BUD),
+                .longest(self.zbud.used(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {
@@ -389,23 +407,27 @@ impl Store {
 
 impl Pam for Store {
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
+        if kind == Kind::Persistent {
+            return self.persistent.create(&self.codec, page, || {
+                self.zbud.take_frame(Eviction::of(self))
+            });
+        }
         if let Some(word) = codec::same_filled(page) {
             // They take no frame, but nothing evicts them, and their index entries keep inodes.
-            if kind == Kind::Ephemeral && self.stats.same_filled.get() >= self.same_filled_limit() {
+            if self.stats.same_filled.get() >= self.same_filled_limit() {
                 self.stats.full.add(1);
                 return Err(ENOSPC);
             }
             self.stats.same_filled.add(1);
             return Ok(Form::Same(word).handle());
         }
-        match kind {
-            Kind::Ephemeral => self.create_ephemeral(page, back).map(Form::handle),
-            // zbud evicts, and a persistent page must stay.
-            Kind::Persistent => Err(EOPNOTSUPP),
-        }
+        self.create_ephemeral(page, back).map(Form::handle)
     }
 
-    fn get_ref(&self, _kind: Kind, handle: Handle) -> Result {
+    fn get_ref(&self, kind: Kind, handle: Handle) -> Result {
+        if kind == Kind::Persistent {
+            return self.persistent.get_ref(handle);
+        }
         match Form::of(handle) {
             Form::Same(_) => {
                 // A copy of the handle is a copy of the page.
@@ -416,7 +438,10 @@ impl Pam for Store {
         }
     }
 
-    fn get_data(&self, _kind: Kind, handle: Handle, page: &mut PageBytes) -> Result {
+    fn get_data(&self, kind: Kind, handle: Handle, page: &mut PageBytes) -> Result {
+        if kind == Kind::Persistent {
+            return self.persistent.get_data(&self.codec, handle, page);
+        }
         match Form::of(handle) {
             Form::Same(word) => {
                 codec::fill(page, word);
@@ -430,7 +455,10 @@ impl Pam for Store {
         }
     }
 
-    fn free(&self, _kind: Kind, handle: Handle) {
+    fn free(&self, kind: Kind, handle: Handle) {
+        if kind == Kind::Persistent {
+            return self.persistent.free(handle);
+        }
         match Form::of(handle) {
             Form::Same(_) => self.stats.same_filled.sub(1),
             // One of `get_ref`'s, which are zbud's whether or not the bud is shared.
@@ -439,6 +467,9 @@ impl Pam for Store {
     }
 
     fn free_entry(&self, kind: Kind, handle: Handle, back: BackRef) {
+        if kind == Kind::Persistent {
+            return self.persistent.free(handle);
+        }
         match Form::of(handle) {
             Form::Bud(bud, Some(name)) => {
                 if self.dedup.leave(name, bud.to_raw(), back) {
@@ -623,14 +654,6 @@ mod tests {
         assert_eq!(result.err(), Some(E2BIG));
         assert_eq!(store.stats().poor.get(), 1);
         assert_eq!(store.zbud().stats().curr_zpages, 0);
-        Ok(())
-    }
-
-    #[test]
-    fn persistent_pages_are_refused() -> Result {
-        let store = new_store(100)?;
-        let result = store.create(Kind::Persistent, &*mixed(1, 500)?, BACK);
-        assert_eq!(result.err(), Some(EOPNOTSUPP));
         Ok(())
     }
 

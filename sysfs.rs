@@ -15,52 +15,53 @@ use crate::{
         Attribute,
         Output, //
     },
+    persistent,
     tmem::{
         Gauge,
         Kind, //
     },
+    why_not,
+    Half,
     Status,
     System,
-    NOCLEANCACHE,
-    NOFRONTSWAP,
     STATUS, //
 };
 
 /// The file that is always there.
 pub(crate) fn status() -> &'static [Attribute] {
     static FILES: [Attribute; 1] = [Attribute::new(c"status", |out| {
-        show_status(
-            out,
-            STATUS.as_ref().copied().unwrap_or(Status::NotAsked),
-            NOCLEANCACHE.given(),
-            NOFRONTSWAP.given(),
-        )
+        show_status(out, STATUS.as_ref().copied().unwrap_or(Status::NotAsked))
     })];
     &FILES
 }
 
-fn show_status(
-    out: &mut Output<'_>,
-    status: Status,
-    nocleancache: bool,
-    nofrontswap: bool,
-) -> fmt::Result {
+fn show_status(out: &mut Output<'_>, status: Status) -> fmt::Result {
     match status {
-        Status::NotAsked => {
-            return writeln!(out, "off: boot with the word \"zcache\" to turn it on");
-        }
+        Status::NotAsked => writeln!(out, "off: boot with the word \"zcache\" to turn it on"),
         Status::Failed(error) => {
-            return writeln!(out, "off: cannot start: error {}", error.to_errno());
+            writeln!(out, "off: cannot start: error {}", error.to_errno())
         }
-        Status::NoSource | Status::On => writeln!(out, "on")?,
+        Status::Started {
+            cleancache,
+            frontswap,
+        } => {
+            writeln!(out, "on")?;
+            show_half(out, "cleancache", cleancache)?;
+            show_half(out, "frontswap", frontswap)
+        }
     }
-    match nocleancache {
-        true => writeln!(out, "cleancache: off: boot word nocleancache")?,
-        false => writeln!(out, "cleancache: on")?,
-    }
-    match nofrontswap {
-        true => writeln!(out, "frontswap: off: boot word nofrontswap"),
-        false => writeln!(out, "frontswap: off: not in this version"),
+}
+
+fn show_half(out: &mut Output<'_>, name: &str, half: Half) -> fmt::Result {
+    match half {
+        Half::On => writeln!(out, "{name}: on"),
+        Half::NotWanted => writeln!(out, "{name}: off: boot word no{name}"),
+        Half::Failed(error) => writeln!(
+            out,
+            "{name}: off: {} ({})",
+            why_not(error),
+            error.to_errno()
+        ),
     }
 }
 
@@ -101,25 +102,33 @@ fn write_distribution(out: &mut Output<'_>, counts: &[u64]) -> fmt::Result {
     writeln!(out, ", mean:{}", chunks.checked_div(all).unwrap_or(0))
 }
 
-fn stored_pages(system: &System) -> u64 {
-    system.tmem.stats().pages.of(Kind::Ephemeral).now()
+fn pers(system: &System) -> persistent::Stats {
+    system.store().persistent().stats()
 }
 
 /// Pages that were stored; what another processor is counting right now may be missing.
-fn stored_pages_ever(system: &System) -> u64 {
+fn stored_pages_ever(system: &System, kind: Kind) -> u64 {
     let stats = system.tmem.stats();
-    let failed = stats.failed_puts.of(Kind::Ephemeral).get();
-    stats.puts.get().saturating_sub(failed)
+    let failed = stats.failed_puts.of(kind).get();
+    stats.puts.of(kind).get().saturating_sub(failed)
 }
 
 /// The files that are there when zcache is on.
 pub(crate) fn files() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 40] = numbers! {
+    static NUMBERS: [Attribute; 57] = numbers! {
         // What is here.
-        c"stored_pages": |s| stored_pages(s),
+        c"stored_pages": |s| s.tmem.stats().pages.of(Kind::Ephemeral).now(),
         c"stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Ephemeral).max(),
+        c"pers_stored_pages": |s| s.tmem.stats().pages.of(Kind::Persistent).now(),
+        c"pers_stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Persistent).max(),
         c"same_filled_pages": |s| s.store().stats().same_filled.get(),
         c"frames": |s| s.store().zbud().frames(),
+        c"pers_frames": |s| pers(s).frames,
+        c"pers_limit_frames": |s| s.store().persistent().xvmalloc().limit(),
+        c"pers_same_filled_pages": |s| pers(s).same_filled,
+        c"pers_zpages": |s| pers(s).pages,
+        c"pers_zbytes": |s| pers(s).bytes,
+        c"pers_split_zpages": |s| pers(s).split,
         c"limit_frames": |s| s.store().limit(),
         c"allowed_frames": |s| s.store().allowed(),
         c"metadata_bytes": |s| s.tmem.metadata_bytes() + s.store().metadata_bytes() as u64,
@@ -134,9 +143,15 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"zbud_buddied_count": |s| s.store().zbud().stats().buddied_count,
         c"zbpg_unused_list_count": |s| s.store().zbud().stats().unused_list_count,
         // What was done.
-        c"eph_puts": |s| stored_pages_ever(s),
-        c"eph_gets": |s| s.tmem.stats().gets.get() + s.stats.missed.get(),
-        c"eph_hits": |s| s.tmem.stats().hits.get(),
+        c"eph_puts": |s| stored_pages_ever(s, Kind::Ephemeral),
+        c"eph_gets": |s| s.tmem.stats().gets.of(Kind::Ephemeral).get() + s.stats.missed.get(),
+        c"eph_hits": |s| s.tmem.stats().hits.of(Kind::Ephemeral).get(),
+        c"pers_puts": |s| stored_pages_ever(s, Kind::Persistent),
+        c"pers_gets": |s| s.tmem.stats().gets.of(Kind::Persistent).get(),
+        c"pers_hits": |s| s.tmem.stats().hits.of(Kind::Persistent).get(),
+        c"pers_cumul_zpages": |s| pers(s).ever_pages,
+        c"pers_cumul_zbytes": |s| pers(s).ever_bytes,
+        c"pers_taken_frames": |s| pers(s).taken,
         c"flush_total": |s| s.tmem.stats().flush_total.get(),
         c"flush_found": |s| s.tmem.stats().flush_found.get(),
         c"flush_range_total": |s| s.tmem.stats().flrange_total.get(),
@@ -152,11 +167,16 @@ pub(crate) fn files() -> &'static [Attribute] {
         // What failed.
         c"failed_eph_puts": |s| s.tmem.stats().failed_puts.of(Kind::Ephemeral).get(),
         c"failed_pers_puts": |s| s.tmem.stats().failed_puts.of(Kind::Persistent).get(),
-        c"compress_poor": |s| s.store().stats().poor.get(),
+        c"failed_pers_gets": |s| s.tmem.stats().failed_gets.of(Kind::Persistent).get(),
+        c"compress_poor": |s| s.store().stats().poor.get() + pers(s).poor,
+        c"pers_compress_poor": |s| pers(s).poor,
+        c"pers_refused_full": |s| pers(s).full,
         c"refused_full": |s| s.store().stats().full.get(),
         c"put_to_flush": |s| s.stats.put_to_flush.get(),
-        c"failed_get_free_pages": |s| s.store().zbud().stats().failed_get_free_pages,
-        c"failed_alloc": |s| s.store().zbud().stats().failed_alloc,
+        c"failed_get_free_pages": |s| {
+            s.store().zbud().stats().failed_get_free_pages + pers(s).failed_get_free_pages
+        },
+        c"failed_alloc": |s| s.store().zbud().stats().failed_alloc + pers(s).failed_alloc,
         c"corrupt_pages": |s| s.store().stats().corrupt.get(),
     };
     &NUMBERS
@@ -261,39 +281,36 @@ mod tests {
 
     #[test]
     fn status_says_what_and_why() {
-        for (status, nocleancache, nofrontswap, text) in [
+        for (status, text) in [
             (
                 Status::NotAsked,
-                true,
-                true,
                 "off: boot with the word \"zcache\" to turn it on\n",
             ),
+            (Status::Failed(ENOMEM), "off: cannot start: error -12\n"),
             (
-                Status::Failed(ENOMEM),
-                false,
-                false,
-                "off: cannot start: error -12\n",
-            ),
-            (
-                Status::On,
-                false,
-                true,
+                Status::Started {
+                    cleancache: Half::On,
+                    frontswap: Half::NotWanted,
+                },
                 "on\ncleancache: on\nfrontswap: off: boot word nofrontswap\n",
             ),
             (
-                Status::NoSource,
-                true,
-                false,
+                Status::Started {
+                    cleancache: Half::NotWanted,
+                    frontswap: Half::Failed(EBUSY),
+                },
                 "on\ncleancache: off: boot word nocleancache\n\
-                 frontswap: off: not in this version\n",
+                 frontswap: off: zswap is on or holds pages (-16)\n",
+            ),
+            (
+                Status::Started {
+                    cleancache: Half::Failed(EEXIST),
+                    frontswap: Half::On,
+                },
+                "on\ncleancache: off: there is another store (-17)\nfrontswap: on\n",
             ),
         ] {
-            assert!(shows(text, |out| show_status(
-                out,
-                status,
-                nocleancache,
-                nofrontswap
-            )));
+            assert!(shows(text, |out| show_status(out, status)));
         }
     }
 

@@ -40,7 +40,9 @@
 //  2. `Pool::buckets`: held for one step in one tree. Inside it only `Pam::get_ref` is called,
 //     with whatever lock that takes; so a PAM never calls `Tmem::forget` with that lock held.
 //
-// The two do not nest. Memory is allocated, and pages and nodes are freed, with neither held.
+//  3. `Tmem::spares`: held to take a node or to leave one.
+//
+// None of them nests in another. Memory is allocated, and pages and nodes are freed, with neither held.
 
 use core::{
     mem,
@@ -229,11 +231,18 @@ impl Table {
     }
 }
 
+/// Index nodes that wait for puts: 24 KiB, enough for the 32 pages of one step of reclaim four
+/// times over, were each of another file.
+const SPARES: usize = 128;
+
 /// The core: clients, their pools, the index of each pool, and the PAM below.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Tmem<P: Pam> {
     #[pin]
     table: SpinLock<Table>,
+    /// Up to [`SPARES`] nodes for puts that can get none; never reallocated.
+    #[pin]
+    spares: SpinLock<KVec<Spare>>,
     stats: Stats,
     faults: Faults,
     #[pin]
@@ -247,6 +256,7 @@ impl<P: Pam> Tmem<P> {
     pub(crate) fn new(pam: impl PinInit<P, Error>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             table <- new_spinlock!(Table::new(), "tmem_table"),
+            spares <- new_spinlock!(KVec::with_capacity(SPARES, GFP_KERNEL)?, "tmem_spares"),
             stats: Stats::default(),
             faults: Faults::default(),
             pam <- pam,
@@ -265,8 +275,34 @@ impl<P: Pam> Tmem<P> {
 
     /// Returns how many bytes the index takes.
     pub(crate) fn metadata_bytes(&self) -> u64 {
-        // CAST: both sizes are far below 2^32.
-        self.stats.chunks.now() * NODE_BYTES as u64 + self.stats.pools.now() * POOL_BYTES as u64
+        // CAST: `SPARES` and both sizes are far below 2^32.
+        let nodes = self.stats.chunks.now() + self.spares.lock().len() as u64;
+        nodes * NODE_BYTES as u64 + self.stats.pools.now() * POOL_BYTES as u64
+    }
+
+    /// Allocates index nodes for puts to come, with `gfp`, until enough are there or one fails.
+    ///
+    /// For those who have memory, on behalf of those who will have none.
+    pub(crate) fn top_up(&self, gfp: Flags) {
+        while self.spares.lock().len() < SPARES {
+            let Ok(node) = self.reserve(gfp) else {
+                break;
+            };
+            self.keep(node);
+        }
+    }
+
+    /// Keeps a node for puts to come, or frees it if there are enough.
+    fn keep(&self, node: Spare) {
+        let excess = self.spares.lock().push_within_capacity(node);
+        // Freed here, without the lock.
+        drop(excess);
+    }
+
+    /// A node for a put: a new one, or else one that was kept.
+    fn node(&self, gfp: Flags) -> Result<Spare> {
+        self.reserve(gfp)
+            .or_else(|error| self.spares.lock().pop().ok_or(error))
     }
 
     /// Registers a client. Sleeps as `gfp` allows; fails with [`ENOMEM`].
@@ -375,7 +411,7 @@ impl<P: Pam> Tmem<P> {
         might_sleep();
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
-        self.stats.puts.add(1);
+        self.stats.puts.of(pool.kind).add(1);
         self.put_into(&pool, id, oid, index, page, gfp)
             .inspect_err(|_| self.stats.failed_puts.of(pool.kind).add(1))
     }
@@ -416,7 +452,7 @@ impl<P: Pam> Tmem<P> {
             match pool.insert(&self.stats, place, handle, newest, &mut spare) {
                 Insert::Done(excess) => break (excess, Ok(())),
                 Insert::Dead => break (Some(handle), Err(ENOENT)),
-                Insert::NeedNode => match self.reserve(gfp) {
+                Insert::NeedNode => match self.node(gfp) {
                     Ok(node) => spare = Some(node),
                     Err(e) => break (Some(handle), Err(e)),
                 },
@@ -438,7 +474,7 @@ impl<P: Pam> Tmem<P> {
         might_sleep();
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
-        self.stats.gets.add(1);
+        self.stats.gets.of(pool.kind).add(1);
         let index = u32::try_from(index).map_err(|_| ENOENT)?;
         let place = Place::new(id, oid, index);
         let filled = if pool.shared.is_some() {
@@ -447,10 +483,10 @@ impl<P: Pam> Tmem<P> {
             self.get_private(&pool, &place, page)?
         };
         if !filled {
-            self.stats.failed_gets.add(1);
+            self.stats.failed_gets.of(pool.kind).add(1);
             return Err(EIO);
         }
-        self.stats.hits.add(1);
+        self.stats.hits.of(pool.kind).add(1);
         Ok(())
     }
 
@@ -465,6 +501,9 @@ impl<P: Pam> Tmem<P> {
             let _ = self.index(pool, place, handle, false, spare, GFP_KERNEL);
         } else {
             self.pam.free_entry(pool.kind, handle, place.back());
+            if let Some(node) = node {
+                self.keep(node.into_reservation());
+            }
         }
         Ok(filled)
     }

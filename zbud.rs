@@ -223,8 +223,8 @@ enum Try {
     Nothing,
     /// Something is left in the frame. It is now the youngest, or will be when it is unpinned.
     Lost,
-    /// The frame went back to the system.
-    Freed,
+    /// The frame is owned no more. It must be dropped without the lock.
+    Freed(Option<Frame>),
     /// The frame is now spare, and promised to the caller.
     Kept,
 }
@@ -348,7 +348,28 @@ impl Zbud {
             match self.try_evict(true, &mut forget, &mut pages) {
                 Try::Lost => continue,
                 Try::Kept => return Some(Reservation { zbud: self }),
-                Try::Nothing | Try::Freed => break,
+                Try::Nothing | Try::Freed(_) => break,
+            }
+        }
+        None
+    }
+
+    /// Gives a frame away: a spare one, or else one that eviction empties. `forget` as in
+    /// [`Zbud::evict`]. Allocates nothing.
+    pub(crate) fn take_frame(&self, mut forget: impl Forget) -> Option<Frame> {
+        let mut lists = self.lists.lock();
+        let spare = lists.retire_spare(0);
+        self.count_frames(&lists);
+        drop(lists);
+        if spare.is_some() {
+            return spare;
+        }
+        let mut pages = 0;
+        for _ in 0..TRIES {
+            match self.try_evict(false, &mut forget, &mut pages) {
+                Try::Lost => continue,
+                Try::Freed(frame) => return frame,
+                Try::Nothing | Try::Kept => break,
             }
         }
         None
@@ -479,7 +500,7 @@ impl Zbud {
             match self.try_evict(false, forget, &mut done.pages) {
                 Try::Lost => continue,
                 Try::Nothing => break,
-                Try::Freed | Try::Kept => {
+                Try::Freed(_) | Try::Kept => {
                     done.frames = 1;
                     break;
                 }
@@ -554,8 +575,8 @@ impl Zbud {
             Try::Kept
         } else {
             let empty = lists.retire(frame);
-            self.finish(lists, empty);
-            Try::Freed
+            self.finish(lists, None);
+            Try::Freed(empty)
         }
     }
 
@@ -586,6 +607,14 @@ impl Zbud {
     /// The most frames ever owned.
     pub(crate) fn frames_max(&self) -> usize {
         self.frames_max.load(Relaxed)
+    }
+
+    /// Frames that hold a bud or are promised for one.
+    pub(crate) fn used(&self) -> usize {
+        let lists = self.lists.lock();
+        let idle = u64::from(lists.spare.len - lists.promised);
+        // CAST: Lossless on 64 bits.
+        (lists.stats.curr_raw_pages - idle) as usize
     }
 
     /// Frames allowed.

@@ -3,19 +3,23 @@
 //! zcache: a compressed page cache.
 //!
 //! When memory is short, the kernel drops clean file pages and reads them again from the disk
-//! when they are needed. zcache keeps a compressed copy of what is dropped, and gives the memory
-//! back when something else needs it.
+//! when they are needed; and it writes pages of programs to a swap device. zcache keeps both in
+//! memory, compressed. It gives the memory of file pages back when something else needs it.
 //!
 //! ```text
 //! reclaim, reads, truncation, umount        (the kernel's cleancache hooks)
 //!   -> cleancache  rust/cleancache.rs       the hooks as a trait
+//! swap-out, swap-in, slots becoming free    (the kernel's frontswap hooks)
+//!   -> frontswap   rust/frontswap.rs        the hooks as a trait
 //!   -> System      this file                which pool, which page
 //!   -> Tmem        tmem.rs                  (pool, object, index) -> handle
 //!   -> Store       store.rs                 handle -> bytes: same-filled, or
 //!                    dedup.rs               equal to what is here, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
-//!                    zbud.rs                in one half of a frame
+//!                    zbud.rs                in one half of a frame (file pages)
+//!                    persistent.rs
+//!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
 //! ```
 //!
@@ -25,6 +29,7 @@ use core::num::NonZeroU64;
 
 use kernel::{
     bindings,
+    page::PAGE_SIZE,
     prelude::*,
     sync::SetOnce,
     ThisModule, //
@@ -33,6 +38,7 @@ use kernel::{
 use crate::{
     dedup::Mode,
     folio::FolioPage,
+    frontswap::Slot,
     param::{
         choice,
         Choice, //
@@ -60,6 +66,8 @@ mod dedup;
 mod folio;
 #[path = "rust/frame.rs"]
 mod frame;
+#[path = "rust/frontswap.rs"]
+mod frontswap;
 #[path = "rust/kobject.rs"]
 mod kobject;
 #[path = "rust/lzo/src/lzo1x.rs"]
@@ -68,6 +76,7 @@ mod lzo;
 mod oom;
 #[path = "rust/param.rs"]
 mod param;
+mod persistent;
 mod policy;
 #[path = "rust/random.rs"]
 mod random;
@@ -81,6 +90,7 @@ mod timing;
 mod tmem;
 #[path = "rust/workspace.rs"]
 mod workspace;
+mod xvmalloc;
 mod zbud;
 
 module! {
@@ -97,6 +107,10 @@ module! {
         limit_percent: u32 {
             default: 50,
             description: "Percent of RAM that file pages may take, 1 to 90",
+        },
+        pers_limit_percent: u32 {
+            default: 50,
+            description: "Percent of RAM that swapped pages may take, 1 to 75",
         },
     },
 }
@@ -156,12 +170,61 @@ static STATUS: SetOnce<Status> = SetOnce::new();
 enum Status {
     /// Nobody asked for it.
     NotAsked,
-    /// There is nothing to do: the words `zcache nocleancache`.
-    NoSource,
     /// It could not start.
     Failed(Error),
-    /// It stores file pages.
+    /// It was asked for, and this became of its halves.
+    Started {
+        /// The half for file pages.
+        cleancache: Half,
+        /// The half for swapped pages.
+        frontswap: Half,
+    },
+}
+
+/// The state of one half, settled at boot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// It stores pages.
     On,
+    /// A boot word has turned it off.
+    NotWanted,
+    /// The kernel would not have it.
+    Failed(Error),
+}
+
+impl Half {
+    /// Starts one half, unless it is not wanted, and says in the log what came of it.
+    fn start(name: &str, unwanted: bool, start: impl FnOnce() -> Result) -> Self {
+        if unwanted {
+            return Half::NotWanted;
+        }
+        match start() {
+            Ok(()) => {
+                pr_info!("{} enabled\n", name);
+                Half::On
+            }
+            Err(error) => {
+                pr_warn!(
+                    "{} not enabled: {} ({})\n",
+                    name,
+                    why_not(error),
+                    error.to_errno()
+                );
+                Half::Failed(error)
+            }
+        }
+    }
+}
+
+/// Why the kernel would not have a half.
+fn why_not(error: Error) -> &'static str {
+    match error {
+        EOPNOTSUPP => "this kernel has no hooks for it",
+        EEXIST => "there is another store",
+        EBUSY => "zswap is on or holds pages",
+        ENOMEM => "no memory",
+        _ => "it could not start",
+    }
 }
 
 /// Everything that is allocated when zcache is on.
@@ -169,6 +232,8 @@ struct System {
     tmem: Pin<KBox<Tmem<Store>>>,
     /// The kernel, tmem's only client so far.
     client: ClientId,
+    /// Where swapped pages are, of all swap areas.
+    swap: PoolId,
     stats: Stats,
 }
 
@@ -185,10 +250,10 @@ struct Stats {
 
 impl System {
     /// Allocates an empty system. May sleep.
-    fn new(percent: u32) -> Result<Self> {
+    fn new(percent: u32, persistent_percent: u32) -> Result<Self> {
         // SAFETY: Reads a counter.
         let ram = unsafe { bindings::totalram_pages() };
-        let policy = Policy::new(ram, percent);
+        let policy = Policy::new(ram, percent).with_persistent(ram, persistent_percent);
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
                 policy,
@@ -199,15 +264,24 @@ impl System {
             GFP_KERNEL,
         )?;
         let client = tmem.new_client(GFP_KERNEL)?;
+        let swap = tmem.new_pool(client, Kind::Persistent, None, GFP_KERNEL)?;
         Ok(Self {
             tmem,
             client,
+            swap,
             stats: Stats::default(),
         })
     }
 
     fn store(&self) -> &Store {
         self.tmem.pam()
+    }
+
+    /// Allocates what puts will need, in readers: they have just got memory for what they read,
+    /// and puts come when there is none.
+    fn top_up(&self) {
+        self.tmem.top_up(policy::put_flags());
+        self.store().top_up();
     }
 }
 
@@ -260,7 +334,7 @@ impl cleancache::Store for System {
 
     fn get_page(pool: u64, key: cleancache::Key, index: u64, mut page: FolioPage) -> bool {
         get().is_some_and(|system| {
-            system.store().top_up();
+            system.top_up();
             page.with_bytes_mut(|bytes| {
                 system
                     .tmem
@@ -278,7 +352,7 @@ impl cleancache::Store for System {
         if let Some(system) = get() {
             // CAST: A `usize` fits 64 bits.
             system.stats.missed.add(count as u64);
-            system.store().top_up();
+            system.top_up();
         }
     }
 
@@ -301,6 +375,45 @@ impl cleancache::Store for System {
             if linked {
                 system.stats.inode_death.add(pages);
             }
+        }
+    }
+}
+
+/// The name of a swapped page in the pool: objects are runs of 64 MiB of a swap area, so that one
+/// area takes many buckets, and its flushes few.
+fn swap_key(slot: Slot) -> (Oid, u64) {
+    const RUN_PAGES: u64 = (64 << 20) / PAGE_SIZE as u64;
+    (
+        Oid([u64::from(slot.area), slot.offset / RUN_PAGES, 0]),
+        slot.offset % RUN_PAGES,
+    )
+}
+
+impl frontswap::Store for System {
+    fn store_page(slot: Slot, page: FolioPage) -> bool {
+        get().is_some_and(|system| {
+            let (oid, index) = swap_key(slot);
+            page.with_bytes(|bytes| {
+                system
+                    .tmem
+                    .put(system.swap, &oid, index, bytes, policy::put_flags())
+                    .is_ok()
+            })
+        })
+    }
+
+    fn load_page(slot: Slot, mut page: FolioPage) -> bool {
+        get().is_some_and(|system| {
+            let (oid, index) = swap_key(slot);
+            system.store().persistent().top_up();
+            page.with_bytes_mut(|bytes| system.tmem.get(system.swap, &oid, index, bytes).is_ok())
+        })
+    }
+
+    fn invalidate_page(slot: Slot) {
+        if let Some(system) = get() {
+            let (oid, index) = swap_key(slot);
+            system.tmem.flush_page(system.swap, &oid, index);
         }
     }
 }
@@ -328,20 +441,30 @@ struct Zcache {
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
 }
 
+/// The percentage to use where the user asked for `percent`, with a warning if that is not in range.
+fn percent_of(name: &str, percent: u32, max: u32, default: u32) -> u32 {
+    policy::checked_percent(percent, max).unwrap_or_else(|| {
+        pr_warn!("{name}={percent} is not in 1..={max}: using {default}\n");
+        default
+    })
+}
+
 impl Zcache {
     /// Turns zcache on: state first, then those who take memory back, then the hooks.
-    fn start(&mut self, module: &'static ThisModule) -> Result {
-        let asked = module_parameters::limit_percent.value();
-        let percent = policy::checked_percent(asked).unwrap_or_else(|| {
-            pr_warn!(
-                "limit_percent={} is not in 1..={}: using {}\n",
-                asked,
-                policy::MAX_LIMIT_PERCENT,
-                policy::DEFAULT_LIMIT_PERCENT
-            );
-            policy::DEFAULT_LIMIT_PERCENT
-        });
-        SYSTEM.populate(System::new(percent)?);
+    fn start(&mut self, module: &'static ThisModule) -> Result<Status> {
+        let percent = percent_of(
+            "limit_percent",
+            module_parameters::limit_percent.value(),
+            policy::MAX_LIMIT_PERCENT,
+            policy::DEFAULT_LIMIT_PERCENT,
+        );
+        let persistent_percent = percent_of(
+            "pers_limit_percent",
+            module_parameters::pers_limit_percent.value(),
+            policy::MAX_PERSISTENT_PERCENT,
+            policy::DEFAULT_PERSISTENT_PERCENT,
+        );
+        SYSTEM.populate(System::new(percent, persistent_percent)?);
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
         self._folder.add(sysfs::files())?;
@@ -350,9 +473,17 @@ impl Zcache {
         #[cfg(CONFIG_ZCACHE_TIMING)]
         self._folder.add(sysfs::times())?;
         self._folder.add(sysfs::lists())?;
-        cleancache::register::<System>(module)?;
-        pr_info!("cleancache enabled, up to {}% of RAM\n", percent);
-        Ok(())
+        pr_info!(
+            "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"
+        );
+        Ok(Status::Started {
+            cleancache: Half::start("cleancache", NOCLEANCACHE.given(), || {
+                cleancache::register::<System>(module)
+            }),
+            frontswap: Half::start("frontswap", NOFRONTSWAP.given(), || {
+                frontswap::start::<System>(module)
+            }),
+        })
     }
 }
 
@@ -365,16 +496,16 @@ impl kernel::Module for Zcache {
         };
         let status = if !ZCACHE.given() && !module_parameters::enable.value() {
             Status::NotAsked
-        } else if NOCLEANCACHE.given() {
-            Status::NoSource
-        } else {
-            match this.start(module) {
-                Ok(()) => Status::On,
-                Err(error) => {
-                    pr_err!("cannot start: {:?}\n", error);
-                    Status::Failed(error)
-                }
+        } else if NOCLEANCACHE.given() && NOFRONTSWAP.given() {
+            Status::Started {
+                cleancache: Half::NotWanted,
+                frontswap: Half::NotWanted,
             }
+        } else {
+            this.start(module).unwrap_or_else(|error| {
+                pr_err!("cannot start: {:?}\n", error);
+                Status::Failed(error)
+            })
         };
         STATUS.populate(status);
         this._folder.add(sysfs::status())?;

@@ -60,7 +60,7 @@ pub(crate) trait Store: 'static {
 
 /// Makes `T` the system's store, for good. May sleep.
 ///
-/// Fails with [`EBUSY`] if there is one already.
+/// Fails with [`EEXIST`] if there is one already.
 pub(crate) fn register<T: Store>(module: &'static ThisModule) -> Result {
     let operations = KBox::new(Table::<T>::ops(module), GFP_KERNEL)?;
     let operations = KBox::into_raw(operations);
@@ -70,7 +70,7 @@ pub(crate) fn register<T: Store>(module: &'static ThisModule) -> Result {
         // SAFETY: It came from `into_raw` above, and a registration that failed does not keep it.
         drop(unsafe { KBox::from_raw(operations) });
     }
-    result
+    result.map_err(|error| if error == EBUSY { EEXIST } else { error })
 }
 
 /// Builds the C table of operations for `T`.

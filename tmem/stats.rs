@@ -116,15 +116,15 @@ pub(crate) struct Stats {
     /// Pages that a get or a flush would find.
     pub(crate) pages: PerKind<Gauge>,
     /// Puts to a pool that exists.
-    pub(crate) puts: Counter,
+    pub(crate) puts: PerKind<Counter>,
     /// Those of `puts` that stored nothing.
     pub(crate) failed_puts: PerKind<Counter>,
     /// Gets from a pool that exists.
-    pub(crate) gets: Counter,
+    pub(crate) gets: PerKind<Counter>,
     /// Those of `gets` that filled the page.
-    pub(crate) hits: Counter,
+    pub(crate) hits: PerKind<Counter>,
     /// Those of `gets` that found a page and could not read it.
-    pub(crate) failed_gets: Counter,
+    pub(crate) failed_gets: PerKind<Counter>,
     /// Calls of [`super::Tmem::flush_page`].
     pub(crate) flush_total: Counter,
     /// Those of `flush_total` that found the page.

@@ -673,10 +673,12 @@ mod cases {
         rig.zbud.top_up(3, 10, GFP_KERNEL);
         rig.zbud.fail.store(0, Relaxed);
         assert_eq!(rig.zbud.stats().unused_list_count, 1);
+        assert_eq!(rig.zbud.used(), 3);
         let promise = rig.zbud.reserve(GFP_KERNEL);
         rig.zbud.top_up(3, 10, GFP_KERNEL);
         rig.audit(1);
         assert_eq!(rig.zbud.stats().unused_list_count, 4);
+        assert_eq!((rig.zbud.used(), rig.zbud.frames()), (4, 7));
         drop(promise);
         rig.zbud.drop_spares();
         rig.zbud.set_limit(4);

@@ -53,3 +53,33 @@ nothing_held() {
 		holds "$1: $name is zero" "$(counter $name)" -eq 0
 	done
 }
+
+# make_swap DISK [SWAPON-WORDS...]: swap on a whole disk.
+make_swap() {
+	mkswap "$1" >/dev/null
+	swapon "$@"
+}
+
+# Every counter of what the swap half holds must be zero.
+no_swapped_page() {
+	for name in pers_stored_pages pers_frames pers_zpages pers_zbytes \
+		pers_same_filled_pages; do
+		holds "$1: $name is zero" "$(counter $name)" -eq 0
+	done
+}
+
+# make_cgroup NAME LIMIT: a memory cgroup; its folder is CGROUP.
+make_cgroup() {
+	mkdir -p /tmp/cgroup
+	[ -e /tmp/cgroup/cgroup.procs ] ||
+		mount -t cgroup2 none /tmp/cgroup
+	echo +memory >/tmp/cgroup/cgroup.subtree_control
+	CGROUP=/tmp/cgroup/$1
+	mkdir -p "$CGROUP"
+	echo "$2" >"$CGROUP/memory.max"
+}
+
+# in_cgroup COMMAND...: runs it in CGROUP.
+in_cgroup() {
+	sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$CGROUP" "$@"
+}

@@ -63,13 +63,25 @@ pub fn swap_bytes() -> Result<(u64, u64)> {
 /// # Errors
 ///
 /// No such device, or a stat line that is too short.
-pub fn disk_read_bytes(device: &str) -> Result<u64> {
+pub fn disk_reads(device: &str) -> Result<Reads> {
     let path = format!("/sys/block/{device}/stat");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    match text.split_whitespace().nth(2) {
-        Some(sectors) => Ok(sectors.parse::<u64>()? * 512),
-        None => bail!("{path} is too short"),
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    match (numbers.next(), numbers.nth(1)) {
+        (Some(requests), Some(sectors)) => Ok(Reads {
+            requests: requests?,
+            bytes: sectors? * 512,
+        }),
+        _ => bail!("{path} is too short"),
     }
+}
+
+/// What was read from a disk so far.
+pub struct Reads {
+    /// How many times.
+    pub requests: u64,
+    /// How much.
+    pub bytes: u64,
 }
 
 /// zcache's own counters: every file in its sysfs folder that holds one

@@ -12,6 +12,9 @@ mod plot;
 mod record;
 mod report;
 mod scan;
+mod swap;
+mod swap_report;
+mod swapper;
 mod tree;
 
 use anyhow::{bail, Context, Result};
@@ -25,9 +28,17 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools manifest DIR FILE
        zcache-tools scan --arm NAME --root DIR --manifest FILE --json FILE
                          --device NAME [--passes N] [--asked-ms N]
-                         [--latency-reads N] [--sysfs DIR]
+                         [--latency-reads N] [--sysfs DIR] [--bare]
+                         [-- COMMAND...]
        zcache-tools exercise --root DIR [--seconds N] [--seed N] [--files N]
                          [--squeeze-mib N]
+       zcache-tools swap --arm NAME --text DIR --mib N --visit-mib N
+                         --json FILE --device NAME [--passes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR]
+       zcache-tools swap-report --json FILE NONE ZCACHE RAM
+       zcache-tools swapper --mib N [--seconds N] [--seed N] [--children N]
+                         [--reclaim FILE]
+       zcache-tools victim --mib N [--seed N] [--reclaim FILE]
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM
        zcache-tools bench --json FILE --workload NAME --device NAME RECORD...";
 
@@ -73,6 +84,8 @@ fn run() -> Result<bool> {
             asked_ms: options.asked_ms,
             latency_reads: options.latency_reads,
             sysfs: options.sysfs,
+            through: words(&options.files)?,
+            bare: options.bare,
         }),
         Some("exercise") => exercise::run(&exercise::Job {
             root: options.root.context("--root is missing")?,
@@ -81,6 +94,38 @@ fn run() -> Result<bool> {
             files: options.number_of_files,
             squeeze_mib: options.squeeze_mib,
         }),
+        Some("swap") => swap::run(&swap::Job {
+            arm: options.arm.context("--arm is missing")?,
+            text: options.text.context("--text is missing")?,
+            mib: options.mib.context("--mib is missing")?,
+            visit_mib: options.visit_mib.context("--visit-mib is missing")?,
+            passes: options.passes,
+            json: options.json.context("--json is missing")?,
+            device: options.device.context("--device is missing")?,
+            asked_ms: options.asked_ms,
+            latency_reads: options.latency_reads,
+            sysfs: options.sysfs,
+        }),
+        Some("swap-report") => match options.files.as_slice() {
+            [none, zcache, ram] => swap_report::run(
+                [none, zcache, ram],
+                &options.json.context("--json is missing")?,
+            ),
+            _ => bail!("{USAGE}"),
+        },
+        Some(name @ ("swapper" | "victim")) => {
+            let job = swapper::Job {
+                mib: options.mib.context("--mib is missing")? as usize,
+                seconds: options.seconds,
+                seed: options.seed,
+                children: options.children,
+                reclaim: options.reclaim,
+            };
+            match name {
+                "swapper" => swapper::run(&job),
+                _ => swapper::victim(&job),
+            }
+        }
         Some("report") => match options.files.as_slice() {
             [none, zcache, ram] => report::run(
                 [none, zcache, ram],
@@ -97,6 +142,13 @@ fn run() -> Result<bool> {
         }),
         _ => bail!("{USAGE}"),
     }
+}
+
+/// The words of a command.
+fn words(list: &[PathBuf]) -> Result<Vec<String>> {
+    let word = |path: &PathBuf| path.to_str().map(str::to_string);
+    let words: Option<Vec<_>> = list.iter().map(word).collect();
+    words.context("a command that is not UTF-8")
 }
 
 /// Every option of every subcommand, with its default.
@@ -117,10 +169,14 @@ struct Options {
     asked_ms: u64,
     latency_reads: usize,
     sysfs: PathBuf,
+    bare: bool,
     seconds: u64,
     seed: u64,
     number_of_files: usize,
     squeeze_mib: usize,
+    visit_mib: Option<u64>,
+    children: usize,
+    reclaim: Option<PathBuf>,
     files: Vec<PathBuf>,
 }
 
@@ -143,10 +199,14 @@ impl Default for Options {
             asked_ms: 0,
             latency_reads: 0,
             sysfs: PathBuf::from("/sys/kernel/mm/zcache"),
+            bare: false,
             seconds: 10,
             seed: 1,
             number_of_files: 40,
             squeeze_mib: 20,
+            visit_mib: None,
+            children: 0,
+            reclaim: None,
             files: Vec::new(),
         }
     }
@@ -172,10 +232,14 @@ impl Options {
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
                 Long("sysfs") => self.sysfs = parser.value()?.into(),
+                Long("bare") => self.bare = true,
                 Long("seconds") => self.seconds = parser.value()?.parse()?,
                 Long("seed") => self.seed = parser.value()?.parse()?,
                 Long("files") => self.number_of_files = parser.value()?.parse()?,
                 Long("squeeze-mib") => self.squeeze_mib = parser.value()?.parse()?,
+                Long("visit-mib") => self.visit_mib = Some(parser.value()?.parse()?),
+                Long("children") => self.children = parser.value()?.parse()?,
+                Long("reclaim") => self.reclaim = Some(parser.value()?.into()),
                 Value(file) => self.files.push(file.into()),
                 other => return Err(other.unexpected().into()),
             }

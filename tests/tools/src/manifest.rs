@@ -29,6 +29,19 @@ pub struct Entry {
 ///
 /// Whatever opening or reading gave.
 pub fn hash_file(path: &Path, buffer: &mut [u8]) -> std::io::Result<(u64, u64)> {
+    hash_file_to(path, buffer, &mut std::io::sink())
+}
+
+/// The same, and passes on all that came.
+///
+/// # Errors
+///
+/// Whatever opening, reading or passing on gave.
+pub fn hash_file_to(
+    path: &Path,
+    buffer: &mut [u8],
+    to: &mut impl Write,
+) -> std::io::Result<(u64, u64)> {
     let mut file = File::open(path)?;
     let mut hasher = Xxh3::new();
     let mut bytes = 0u64;
@@ -38,6 +51,7 @@ pub fn hash_file(path: &Path, buffer: &mut [u8]) -> std::io::Result<(u64, u64)> 
             return Ok((hasher.digest(), bytes));
         }
         hasher.update(&buffer[..got]);
+        to.write_all(&buffer[..got])?;
         bytes += got as u64;
     }
 }

@@ -72,6 +72,7 @@ fn panel(area: &Panel<'_>, arms: &[Arm], title: &str, of: fn(&Pass) -> f64) -> R
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()

@@ -27,8 +27,12 @@ pub struct Arm {
     pub latency: Option<Latency>,
     /// Text of zcache's `status`; none where there is no zcache in the kernel.
     pub status: Option<String>,
+    /// The command that everything went through; empty if the bytes were only read.
+    pub through: Vec<String>,
     /// Every pass, the cold one first.
     pub passes: Vec<Pass>,
+    /// One more, last, in which the bytes were only read; where that was asked for.
+    pub bare: Option<Pass>,
 }
 
 /// One reading of the whole tree.
@@ -40,6 +44,8 @@ pub struct Pass {
     pub verified_bytes: u64,
     /// Files whose checksum or length was wrong, or that could not be read.
     pub mismatches: u64,
+    /// How often the disk was read.
+    pub disk_reads: u64,
     /// Bytes that came from the disk.
     pub disk_read_bytes: u64,
     /// Bytes that came from swap.

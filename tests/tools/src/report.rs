@@ -56,7 +56,13 @@ fn status(arm: &Arm) -> &str {
 }
 
 fn total(arms: &[Arm], of: fn(&Pass) -> u64) -> u64 {
-    arms.iter().flat_map(|arm| &arm.passes).map(of).sum()
+    let all = |arm| -> u64 { passes(arm).map(of).sum() };
+    arms.iter().map(all).sum()
+}
+
+/// Every pass of an arm, the one without a command as well.
+fn passes(arm: &Arm) -> impl Iterator<Item = &Pass> {
+    arm.passes.iter().chain(&arm.bare)
 }
 
 /// The counters of the last pass.
@@ -73,6 +79,7 @@ fn merged(arms: &[Arm]) -> Value {
             arm.name.clone(),
             json!({
                 "seconds": list(|pass| pass.seconds.into()),
+                "disk_reads": list(|pass| pass.disk_reads.into()),
                 "disk_read_bytes": list(|pass| pass.disk_read_bytes.into()),
                 "swap_read_bytes": list(|pass| pass.swap_read_bytes.into()),
                 "swap_written_bytes": list(|pass| pass.swap_written_bytes.into()),
@@ -80,6 +87,7 @@ fn merged(arms: &[Arm]) -> Value {
                 "ram_bytes": arm.ram_bytes,
                 "command_line": arm.command_line,
                 "latency": arm.latency,
+                "read_only_seconds": arm.bare.as_ref().map(|pass| pass.seconds),
             }),
         );
     }
@@ -94,6 +102,7 @@ fn merged(arms: &[Arm]) -> Value {
         "zcache": last(zcache),
         "zcache_by_pass": passes,
         "zcache_status": zcache.status,
+        "through": zcache.through,
         "verified_bytes": total(arms, |pass| pass.verified_bytes),
         "mismatches": total(arms, |pass| pass.mismatches),
         "device": { "asked_ms": arms[0].asked_ms,
@@ -220,7 +229,14 @@ fn number_or_dash(value: Option<f64>, unit: &str, scale: f64) -> String {
 }
 
 fn words(arms: &[Arm]) -> String {
-    let mut text = format!(
+    let mut text = String::new();
+    if !arms[1].through.is_empty() {
+        text += &format!(
+            "A pass reads and verifies every file, and pipes it through `{}`.\n",
+            arms[1].through.join(" ")
+        );
+    }
+    text += &format!(
         "{} files, {:.0} MiB: {:.1} times the page cache that {:.0} MiB of RAM left.\n\
          {:.0} MiB read and verified in all, {} files wrong.\n",
         arms[0].tree_files,
@@ -238,6 +254,12 @@ fn words(arms: &[Arm]) -> String {
             speed_in_words(gain.times_as_fast),
             gain.to_ram,
             gain.to_ram_with_cold_pass
+        );
+    }
+    if let (Some(zcache), Some(ram)) = (&arms[1].bare, &arms[2].bare) {
+        text += &format!(
+            "Only reading, nothing done with it: {:.2} s, with RAM to spare {:.2} s.\n",
+            zcache.seconds, ram.seconds
         );
     }
     text
@@ -268,6 +290,7 @@ pub mod tests {
             seconds,
             verified_bytes: 100,
             mismatches: 0,
+            disk_reads: disk / 10,
             disk_read_bytes: disk,
             swap_read_bytes: 0,
             swap_written_bytes: 0,
@@ -290,7 +313,9 @@ pub mod tests {
             asked_ms: 2,
             latency: None,
             status: None,
+            through: Vec::new(),
             passes,
+            bare: None,
         }
     }
 
@@ -359,8 +384,23 @@ pub mod tests {
     }
 
     #[test]
+    fn a_wrong_file_counts_in_every_pass() {
+        let mut arms = arms();
+        arms[2].passes[0].mismatches = 1;
+        let mut bare = pass(1.0, 0, &[]);
+        bare.mismatches = 2;
+        arms[1].bare = Some(bare);
+        assert_eq!(merged(&arms)["mismatches"], 3);
+    }
+
+    #[test]
     fn what_people_read_fits_80_columns() {
-        for text in [table(&arms()), words(&arms())] {
+        let mut all = arms();
+        for arm in &mut all {
+            arm.through = vec!["gzip".to_string(), "-1".to_string()];
+            arm.bare = Some(pass(100.0, 0, &[]));
+        }
+        for text in [table(&all), words(&all)] {
             for line in text.lines() {
                 assert!(line.chars().count() <= 80, "{line}");
             }

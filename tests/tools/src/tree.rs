@@ -12,8 +12,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Two files in five bytes are text, the rest is code.
-const TEXT_PERCENT: u64 = 40;
+/// Three bytes in five are text, the rest is code.
+const TEXT_PERCENT: u64 = 60;
 /// No folder gives more than this part of the bytes.
 const LARGEST_FOLDER: u64 = 8;
 const LARGEST_TEXT: u64 = 512 << 10;
