@@ -440,7 +440,7 @@ impl Pam for Store {
 
     fn free_entry(&self, kind: Kind, handle: Handle, back: BackRef) {
         match Form::of(handle) {
-            Form::Bud(bud, Some(name)) => {
+            Form::Bud(bud, Some(name)) if kind == Kind::Ephemeral => {
                 if self.dedup.leave(name, bud.to_raw(), back) {
                     self.zbud.free(bud);
                 }
