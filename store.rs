@@ -471,7 +471,7 @@ impl Pam for Store {
             return self.persistent.free(handle);
         }
         match Form::of(handle) {
-            Form::Bud(bud, Some(name)) => {
+            Form::Bud(bud, Some(name)) if kind == Kind::Ephemeral => {
                 if self.dedup.leave(name, bud.to_raw(), back) {
                     self.zbud.free(bud);
                 }
