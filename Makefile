@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # Names for the scripts. In a kernel tree, Kbuild is read instead of this.
-.PHONY: help run test stats shell doctor lint series rebase-check
-.PHONY: check-arm64 uninstall distclean
+.PHONY: help run test bench stats shell doctor lint series
+.PHONY: rebase-check check-arm64 uninstall distclean
 
 help:
 	@echo 'make run        the main job: one workload without zcache, with it,'
 	@echo '                and with RAM to spare (FULL=1: a larger tree too)'
 	@echo 'make test       every test; the last line counts them'
+	@echo 'make bench      side by side: what deduplication gains and costs'
 	@echo 'make shell      a shell in a guest with zcache on'
 	@echo 'make stats      the counters of zcache on this machine'
 	@echo 'make doctor     is this machine fit, and what would be installed'
@@ -23,6 +24,9 @@ help:
 
 run test shell doctor lint series rebase-check check-arm64 uninstall distclean:
 	@sh scripts/$@
+
+bench:
+	@sh bench/twotrees
 
 stats:
 	@sh scripts/zcache-stats

@@ -19,8 +19,9 @@ use crate::{
 /// What compressing one page needs besides the page.
 struct Scratch {
     lzo: lzo::Workspace,
-    /// Where the stream goes: a page that does not shrink is not worth more.
-    stream: [u8; PAGE_SIZE],
+    /// Where the stream goes: a page that does not shrink is not worth more. Or, to compare it,
+    /// what it decompresses to.
+    stream: PageBytes,
 }
 
 // SAFETY: An array of bytes may be zero, and so may the codec's dictionary of page offsets.
@@ -59,6 +60,15 @@ impl Codec {
                 Some(take(stream))
             })
             .flatten()
+    }
+
+    /// Whether a stream is sound and makes exactly `page`. May sleep.
+    pub(crate) fn equals(&self, stream: &[u8], page: &PageBytes) -> bool {
+        self.scratch
+            .with(|scratch| {
+                decompress(stream, &mut scratch.stream).is_ok() && scratch.stream == *page
+            })
+            .unwrap_or(false)
     }
 
     /// As [`decompress`], for a stream in two pieces. May sleep.

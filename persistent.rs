@@ -295,6 +295,7 @@ mod tests {
                 Policy::new(ram, 1).with_persistent(ram, 1),
                 |_, _| true,
                 || usize::MAX,
+                || crate::dedup::Mode::Off,
             ),
             GFP_KERNEL,
         )
@@ -549,6 +550,7 @@ mod tests {
                 Policy::new(200, 80).with_persistent(200, 50),
                 |_, _| true,
                 || usize::MAX,
+                || crate::dedup::Mode::Off,
             ),
             GFP_KERNEL,
         )?;

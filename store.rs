@@ -4,15 +4,16 @@
 //!
 //! ```text
 //! page --same word throughout?--> the handle itself
+//!      --equal to one that is here?--> a part in its bud (`dedup.rs`)
 //!      --LZO1X--> zbud
 //! ```
 //!
 //! That is the ephemeral side. Persistent pages have their own, in `persistent.rs`: tmem says which
 //! with each call, so handles of one never reach the other.
 //!
-//! Order for a put: room first (a frame is allocated, or old pages leave), then the codec's
-//! workspace, then the copy. So nothing allocates or evicts while a workspace is held, and a page
-//! that has nowhere to go is not compressed at all.
+//! Order for a put: an equal page, then room (a frame is allocated, or old pages leave), then the
+//! codec's workspace, then the copy. So nothing allocates or evicts while a workspace is held, and
+//! a page that has nowhere to go is not compressed at all.
 
 use kernel::{
     prelude::*,
@@ -27,17 +28,29 @@ use crate::{
         self,
         Codec, //
     },
+    dedup::{
+        Copies,
+        Dedup,
+        Mode,
+        Name,
+        Prepared, //
+    },
     persistent::Persistent,
     policy::{
         self,
         Policy, //
+    },
+    timing::{
+        Timer,
+        Times, //
     },
     tmem::{
         BackRef,
         Handle,
         Kind,
         PageBytes,
-        Pam, //
+        Pam,
+        PoolId, //
     },
     zbud::{
         self,
@@ -53,29 +66,69 @@ use crate::{
 /// of the memory of processes, one in ten to less than half a KiB.
 const MIN_HOLE: usize = 1024;
 
+/// Shared pages in a row that one eviction passes by. The next one goes, shared or not: zbud tries
+/// eight frames, and one of them is to be won.
+const SPARED_IN_A_ROW: u32 = 4;
+
 /// What a handle says.
 enum Form {
     /// The page repeats this word.
     Same(u32),
-    /// The page is a stream in zbud.
-    Bud(Bud),
+    /// The page is a stream in zbud, and its own or equal to others: then this is the name of what
+    /// is known of their content.
+    Bud(Bud, Option<Name>),
 }
 
 impl Form {
     fn handle(self) -> Handle {
         Handle(match self {
             Form::Same(word) => u64::from(word) << 1 | 1,
-            Form::Bud(bud) => u64::from(bud.to_raw()) << 1,
+            Form::Bud(bud, name) => {
+                u64::from(bud.to_raw()) << 1 | u64::from(name.map_or(0, Name::to_raw)) << 33
+            }
         })
     }
 
     fn of(handle: Handle) -> Self {
-        // CAST: Only the lower half of what is shifted out was ever set.
+        // CAST: The 32 bits above the lowest.
         let value = (handle.0 >> 1) as u32;
         if handle.0 & 1 == 1 {
             Form::Same(value)
         } else {
-            Form::Bud(Bud::from_raw(value))
+            // CAST: What is left are 31 bits.
+            Form::Bud(
+                Bud::from_raw(value),
+                Name::from_raw((handle.0 >> 33) as u32),
+            )
+        }
+    }
+}
+
+/// Whose a bud is, in the 16 bytes that zbud keeps with it.
+enum Owner {
+    /// One index entry.
+    Entry(BackRef),
+    /// All those that its content descriptor knows.
+    Content(Name),
+}
+
+impl Owner {
+    fn back(self) -> BackRef {
+        match self {
+            Owner::Entry(back) => back,
+            // No pool has the number zero.
+            Owner::Content(name) => BackRef {
+                pool: PoolId(0),
+                hash: 0,
+                index: name.to_raw(),
+            },
+        }
+    }
+
+    fn of(back: BackRef) -> Self {
+        match Name::from_raw(back.index) {
+            Some(name) if back.pool == PoolId(0) => Owner::Content(name),
+            _ => Owner::Entry(back),
         }
     }
 }
@@ -91,6 +144,18 @@ pub(crate) struct Stats {
     pub(crate) full: Count,
     /// Pages that could not be read back.
     pub(crate) corrupt: Count,
+}
+
+/// How long puts of ephemeral pages took, from here down; see [`Times`].
+pub(crate) struct PutTimes {
+    /// Those whose content was here.
+    pub(crate) found: Times,
+    /// Those that were compressed and stored.
+    pub(crate) stored: Times,
+    /// What deduplication took of `stored`, with three times to look at the clock in it.
+    pub(crate) missed: Times,
+    /// To look at the clock.
+    pub(crate) nothing: Times,
 }
 
 /// A number that goes up and down.
@@ -125,16 +190,22 @@ type Forget = fn(BackRef, Handle) -> bool;
 /// Pages the size of the system's page cache, to compare zcache's share with.
 type FilePages = fn() -> usize;
 
+/// Which pages may share a copy, now.
+type DedupMode = fn() -> Mode;
+
 /// The PAM.
 #[pin_data]
 pub(crate) struct Store {
     codec: Codec,
+    dedup: Dedup,
+    dedup_mode: DedupMode,
     #[pin]
     zbud: Zbud,
     #[pin]
     persistent: Persistent,
     policy: Policy,
     stats: Stats,
+    times: PutTimes,
     forget: Forget,
     file_pages: FilePages,
 }
@@ -145,13 +216,22 @@ impl Store {
         policy: Policy,
         forget: Forget,
         file_pages: FilePages,
+        dedup_mode: DedupMode,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             codec: Codec::new()?,
+            dedup: Dedup::new(policy.limit())?,
+            dedup_mode,
             zbud <- Zbud::new(policy.limit()),
             persistent <- Persistent::new(policy.persistent_limit()),
             policy,
             stats: Stats::default(),
+            times: PutTimes {
+                found: Times::new(),
+                stored: Times::new(),
+                missed: Times::new(),
+                nothing: Times::new(),
+            },
             forget,
             file_pages,
         })
@@ -160,6 +240,11 @@ impl Store {
     /// The allocator of ephemeral pages, for its counters.
     pub(crate) fn zbud(&self) -> &Zbud {
         &self.zbud
+    }
+
+    /// What is known of equal pages, for its counters.
+    pub(crate) fn dedup(&self) -> &Dedup {
+        &self.dedup
     }
 
     /// The persistent side, for its counters, and to allocate ahead for it.
@@ -172,9 +257,16 @@ impl Store {
         &self.stats
     }
 
+    /// How long puts took.
+    #[cfg(CONFIG_ZCACHE_TIMING)]
+    pub(crate) fn times(&self) -> &PutTimes {
+        &self.times
+    }
+
     /// Memory besides the frames, in bytes.
     pub(crate) fn metadata_bytes(&self) -> usize {
         self.zbud.metadata_bytes()
+            + self.dedup.metadata_bytes()
             + self.persistent.xvmalloc().metadata_bytes()
             + self.codec.bytes()
     }
@@ -200,9 +292,7 @@ impl Store {
     pub(crate) fn shrink(&self, frames: usize) -> usize {
         self.zbud.drop_spares();
         let moved = self.persistent.shrink(frames);
-        let evicted = self
-            .zbud
-            .shrink(frames - moved, |back, bud| self.forget(back, bud));
+        let evicted = self.zbud.shrink(frames - moved, Eviction::of(self));
         moved + evicted.frames
     }
 
@@ -221,10 +311,6 @@ impl Store {
         self.zbud.top_up(ahead, ahead, policy::put_flags());
     }
 
-    fn forget(&self, back: BackRef, bud: Bud) -> bool {
-        (self.forget)(back, Form::Bud(bud).handle())
-    }
-
     /// A frame, if the page may have one.
     fn room(&self, allowed: usize) -> Option<Reservation<'_>> {
         self.zbud.set_limit(allowed);
@@ -236,14 +322,51 @@ impl Store {
                     .top_up(policy::ahead(allowed), 1, policy::put_flags());
                 Some(reservation)
             }
-            Err(_) if self.policy.replaces() => {
-                self.zbud.reserve_oldest(|back, bud| self.forget(back, bud))
-            }
+            Err(_) if self.policy.replaces() => self.zbud.reserve_oldest(Eviction::of(self)),
             Err(_) => None,
         }
     }
 
-    fn create_bud(&self, page: &PageBytes, back: BackRef) -> Result<Bud> {
+    /// Stores a page that does not repeat a word.
+    fn create_ephemeral(&self, page: &PageBytes, back: BackRef) -> Result<Form> {
+        let flags = policy::put_flags();
+        let timer = Timer::start();
+        let hash = self.dedup.hash((self.dedup_mode)(), page, back);
+        if let Some(hash) = hash {
+            if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
+                self.times.found.add(timer.elapsed());
+                return Ok(Form::Bud(Bud::from_raw(copy), Some(name)));
+            }
+        }
+        let mut missed = timer.elapsed();
+        let prepare = || {
+            let timer = Timer::start();
+            let prepared = self.dedup.prepare(hash?, flags);
+            missed += timer.elapsed();
+            prepared
+        };
+        let (bud, prepared) = self.create_bud(page, back, prepare)?;
+        let publishing = Timer::start();
+        let name = prepared.map(|prepared| {
+            let name = prepared.name();
+            prepared.publish(bud.to_raw());
+            name
+        });
+        self.times.missed.add(missed + publishing.elapsed());
+        self.times.stored.add(timer.elapsed());
+        self.times.nothing.add(Timer::start().elapsed());
+        Ok(Form::Bud(bud, name))
+    }
+
+    /// Compresses a page, which will belong to the descriptor that `prepare` makes if it does.
+    ///
+    /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
+    fn create_bud<'a>(
+        &self,
+        page: &PageBytes,
+        back: BackRef,
+        prepare: impl FnOnce() -> Option<Prepared<'a>>,
+    ) -> Result<(Bud, Option<Prepared<'a>>)> {
         let allowed = self.allowed();
         let reservation = self.room(allowed);
         let limit = match reservation {
@@ -256,14 +379,20 @@ impl Store {
             self.stats.full.add(1);
             return Err(ENOSPC);
         }
+        let prepared = prepare();
+        let owner = match &prepared {
+            Some(prepared) => Owner::Content(prepared.name()),
+            None => Owner::Entry(back),
+        };
+        let owner = owner.back();
         let created = self
             .codec
             .compress(page, limit, |stream| match reservation {
-                Some(reservation) => reservation.create(stream, back),
-                None => self.zbud.create(stream, back),
+                Some(reservation) => reservation.create(stream, owner),
+                None => self.zbud.create(stream, owner),
             });
         match created {
-            Some(Ok(bud)) => Ok(bud),
+            Some(Ok(bud)) => Ok((bud, prepared)),
             // Too long for a frame of its own, or for any hole.
             None if limit == zbud::MAX_BUD => {
                 self.stats.poor.add(1);
@@ -282,7 +411,7 @@ impl Pam for Store {
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
         if kind == Kind::Persistent {
             return self.persistent.create(&self.codec, page, || {
-                self.zbud.take_frame(|back, bud| self.forget(back, bud))
+                self.zbud.take_frame(Eviction::of(self))
             });
         }
         if let Some(word) = codec::same_filled(page) {
@@ -294,8 +423,7 @@ impl Pam for Store {
             self.stats.same_filled.add(1);
             return Ok(Form::Same(word).handle());
         }
-        self.create_bud(page, back)
-            .map(|bud| Form::Bud(bud).handle())
+        self.create_ephemeral(page, back).map(Form::handle)
     }
 
     fn get_ref(&self, kind: Kind, handle: Handle) -> Result {
@@ -308,7 +436,7 @@ impl Pam for Store {
                 self.stats.same_filled.add(1);
                 Ok(())
             }
-            Form::Bud(bud) => self.zbud.get_ref(bud),
+            Form::Bud(bud, _) => self.zbud.get_ref(bud),
         }
     }
 
@@ -321,7 +449,7 @@ impl Pam for Store {
                 codec::fill(page, word);
                 Ok(())
             }
-            Form::Bud(bud) => self
+            Form::Bud(bud, _) => self
                 .zbud
                 .with_data(bud, |stream| codec::decompress(stream, page))
                 .and_then(|decompressed| decompressed)
@@ -335,16 +463,87 @@ impl Pam for Store {
         }
         match Form::of(handle) {
             Form::Same(_) => self.stats.same_filled.sub(1),
-            Form::Bud(bud) => self.zbud.free(bud),
+            // One of `get_ref`'s, which are zbud's whether or not the bud is shared.
+            Form::Bud(bud, _) => self.zbud.free(bud),
+        }
+    }
+
+    fn free_entry(&self, kind: Kind, handle: Handle, back: BackRef) {
+        if kind == Kind::Persistent {
+            return self.persistent.free(handle);
+        }
+        match Form::of(handle) {
+            Form::Bud(bud, Some(name)) => {
+                if self.dedup.leave(name, bud.to_raw(), back) {
+                    self.zbud.free(bud);
+                }
+            }
+            _ => self.free(kind, handle),
         }
     }
 }
+
+impl Copies for Store {
+    fn equals(&self, copy: u32, page: &PageBytes) -> bool {
+        self.zbud
+            .with_data(Bud::from_raw(copy), |stream| {
+                self.codec.equals(stream, page)
+            })
+            .unwrap_or(false)
+    }
+
+    fn free_copy(&self, copy: u32) {
+        self.zbud.free(Bud::from_raw(copy));
+    }
+}
+
+/// One call of zbud to evict.
+struct Eviction<'a> {
+    store: &'a Store,
+    /// Shared pages passed by since the last one that went.
+    in_a_row: u32,
+}
+
+impl<'a> Eviction<'a> {
+    fn of(store: &'a Store) -> Self {
+        Self { store, in_a_row: 0 }
+    }
+}
+
+impl zbud::Forget for Eviction<'_> {
+    fn spares(&mut self, back: BackRef, bud: Bud) -> bool {
+        let Owner::Content(name) = Owner::of(back) else {
+            return false;
+        };
+        if self.in_a_row >= SPARED_IN_A_ROW || !self.store.dedup.spares(name, bud.to_raw()) {
+            return false;
+        }
+        self.in_a_row += 1;
+        true
+    }
+
+    fn forget(&mut self, back: BackRef, bud: Bud) -> bool {
+        let forget = self.store.forget;
+        let gone = match Owner::of(back) {
+            Owner::Entry(back) => forget(back, Form::Bud(bud, None).handle()),
+            Owner::Content(name) => self.store.dedup.evict(name, bud.to_raw(), |back| {
+                forget(back, Form::Bud(bud, Some(name)).handle())
+            }),
+        };
+        if gone {
+            self.in_a_row = 0;
+        }
+        gone
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod shared_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_store)]
 mod tests {
     use super::*;
-    use crate::tmem::PoolId;
     use kernel::page::PAGE_SIZE;
 
     const BACK: BackRef = BackRef {
@@ -355,7 +554,12 @@ mod tests {
 
     fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
         KBox::try_pin_init(
-            Store::new(Policy::new(frames * 100, 1), |_, _| true, || usize::MAX),
+            Store::new(
+                Policy::new(frames * 100, 1),
+                |_, _| true,
+                || usize::MAX,
+                || Mode::Off,
+            ),
             GFP_KERNEL,
         )
     }
@@ -489,7 +693,7 @@ mod tests {
                     .create(stream, BACK)
                     .map_err(|_| EINVAL)?,
             };
-            let handle = Form::Bud(bud).handle();
+            let handle = Form::Bud(bud, None).handle();
             let result = store.get_data(Kind::Ephemeral, handle, &mut out);
             assert_eq!(result.err(), Some(EIO));
             store.free(Kind::Ephemeral, handle);

@@ -16,7 +16,10 @@ use crate::{
         Output, //
     },
     persistent,
-    tmem::Kind,
+    tmem::{
+        Gauge,
+        Kind, //
+    },
     why_not,
     Half,
     Status,
@@ -197,6 +200,70 @@ pub(crate) fn lists() -> &'static [Attribute] {
     &LISTS
 }
 
+/// Writes how many entries there are for each content, with two decimals, rounded down.
+fn write_ratio(out: &mut Output<'_>, entries: u64, contents: u64) -> fmt::Result {
+    let hundredths = (entries * 100).checked_div(contents).unwrap_or(0);
+    writeln!(out, "{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// The files about equal pages. Names as in the tmem patch of 2010.
+pub(crate) fn dedup() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 12] = numbers! {
+        c"pcd_count": |s| s.store().dedup().stats().contents.now(),
+        c"pcd_count_max": |s| s.store().dedup().stats().contents.max(),
+        c"pgp_count": |s| of_both_kinds(s, Gauge::now),
+        c"pgp_count_max": |s| of_both_kinds(s, Gauge::max),
+        c"page_count": |s| s.store().zbud().frames(),
+        c"page_count_max": |s| s.store().zbud().frames_max(),
+        c"dedup_pages": |s| s.store().dedup().stats().entries.now(),
+        c"dedup_puts": |s| s.store().dedup().stats().found.now(),
+        c"dedup_spared": |s| s.store().dedup().stats().spared.now(),
+        c"dedup_differed": |s| s.store().dedup().stats().differed.now(),
+        c"dedup_failed_alloc": |s| s.store().dedup().stats().failed_alloc.now(),
+        c"dedup_metadata_bytes": |s| s.store().dedup().metadata_bytes(),
+    };
+    &NUMBERS
+}
+
+/// The file with a fraction.
+pub(crate) fn ratio() -> &'static [Attribute] {
+    static RATIO: [Attribute; 1] = [Attribute::new(c"dedup_ratio", |out| match crate::get() {
+        Some(system) => {
+            let stats = system.store().dedup().stats();
+            write_ratio(out, stats.entries.now(), stats.contents.now())
+        }
+        None => Ok(()),
+    })];
+    &RATIO
+}
+
+/// How long puts took, in nanoseconds.
+#[cfg(CONFIG_ZCACHE_TIMING)]
+pub(crate) fn times() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 14] = numbers! {
+        c"timing_found": |s| s.store().times().found.count(),
+        c"timing_found_ns": |s| s.store().times().found.sum(),
+        c"timing_found_p50_ns": |s| s.store().times().found.percentile(50),
+        c"timing_found_p99_ns": |s| s.store().times().found.percentile(99),
+        c"timing_stored": |s| s.store().times().stored.count(),
+        c"timing_stored_ns": |s| s.store().times().stored.sum(),
+        c"timing_stored_p50_ns": |s| s.store().times().stored.percentile(50),
+        c"timing_stored_p99_ns": |s| s.store().times().stored.percentile(99),
+        c"timing_missed": |s| s.store().times().missed.count(),
+        c"timing_missed_ns": |s| s.store().times().missed.sum(),
+        c"timing_missed_p50_ns": |s| s.store().times().missed.percentile(50),
+        c"timing_missed_p99_ns": |s| s.store().times().missed.percentile(99),
+        c"timing_nothing": |s| s.store().times().nothing.count(),
+        c"timing_nothing_ns": |s| s.store().times().nothing.sum(),
+    };
+    &NUMBERS
+}
+
+fn of_both_kinds(system: &System, number: fn(&Gauge) -> u64) -> u64 {
+    let pages = &system.tmem.stats().pages;
+    number(pages.of(Kind::Ephemeral)) + number(pages.of(Kind::Persistent))
+}
+
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_sysfs)]
 mod tests {
@@ -268,6 +335,20 @@ mod tests {
         assert!(shows(" <=0:0 <=0:0 <=0:0, mean:0\n", |out| {
             write_distribution(out, &[])
         }));
+    }
+
+    #[test]
+    fn ratio_has_two_decimals_and_is_zero_when_empty() {
+        for (entries, contents, text) in [
+            (0, 0, "0.00\n"),
+            (5, 5, "1.00\n"),
+            (201, 200, "1.00\n"),
+            (3, 2, "1.50\n"),
+            (2, 3, "0.66\n"),
+            (3200, 100, "32.00\n"),
+        ] {
+            assert!(shows(text, |out| write_ratio(out, entries, contents)));
+        }
     }
 
     #[test]

@@ -82,7 +82,10 @@ use self::pool::{
     POOL_BYTES, //
 };
 
-pub(crate) use self::stats::Stats;
+pub(crate) use self::stats::{
+    Gauge,
+    Stats, //
+};
 
 /// The content of one page.
 pub(crate) type PageBytes = [u8; PAGE_SIZE];
@@ -175,6 +178,14 @@ pub(crate) trait Pam: Send + Sync {
     ///
     /// Must not sleep, since flushes come from atomic context. No lock of this file is held.
     fn free(&self, kind: Kind, handle: Handle);
+
+    /// Like [`Pam::free`], for a reference that an index entry owned; `back` is what
+    /// [`Pam::create`] was told for that entry.
+    ///
+    /// For a PAM that lets several entries share one page, and has to know them all.
+    fn free_entry(&self, kind: Kind, handle: Handle, _back: BackRef) {
+        self.free(kind, handle);
+    }
 }
 
 /// A pool's place in the table.
@@ -380,7 +391,7 @@ impl<P: Pam> Tmem<P> {
         }
         if let Some(node) = gone {
             let (_, seat) = node.to_key_value();
-            self.drain(&seat.pool);
+            self.drain(&seat.pool, pool);
             self.stats.pools.sub(1);
         }
         Ok(())
@@ -417,18 +428,13 @@ impl<P: Pam> Tmem<P> {
         gfp: Flags,
     ) -> Result {
         let index = u32::try_from(index).map_err(|_| EFBIG)?;
-        let place = Place::new(oid, index);
+        let place = Place::new(id, oid, index);
         let mut spare = None;
         if let Some(old) = self.take(pool, &place) {
-            self.pam.free(pool.kind, old.handle);
+            self.pam.free_entry(pool.kind, old.handle, place.back());
             spare = old.node.map(RBTreeNode::into_reservation);
         }
-        let back = BackRef {
-            pool: id,
-            hash: place.key.hash,
-            index,
-        };
-        let handle = self.pam.create(pool.kind, page, back)?;
+        let handle = self.pam.create(pool.kind, page, place.back())?;
         self.index(pool, &place, handle, true, spare, gfp)
     }
 
@@ -455,7 +461,7 @@ impl<P: Pam> Tmem<P> {
             }
         };
         if let Some(excess) = excess {
-            self.pam.free(pool.kind, excess);
+            self.pam.free_entry(pool.kind, excess, place.back());
         }
         result
     }
@@ -468,10 +474,11 @@ impl<P: Pam> Tmem<P> {
     /// flushed: a miss would send the reader to older data on the swap device. May sleep.
     pub(crate) fn get(&self, pool: PoolId, oid: &Oid, index: u64, page: &mut PageBytes) -> Result {
         might_sleep();
-        let pool = self.pool(pool).ok_or(ENOENT)?;
+        let id = pool;
+        let pool = self.pool(id).ok_or(ENOENT)?;
         self.stats.gets.of(pool.kind).add(1);
         let index = u32::try_from(index).map_err(|_| ENOENT)?;
-        let place = Place::new(oid, index);
+        let place = Place::new(id, oid, index);
         let filled = if pool.shared.is_some() {
             self.get_shared(&pool, &place, page)?
         } else {
@@ -495,7 +502,7 @@ impl<P: Pam> Tmem<P> {
             let spare = node.map(RBTreeNode::into_reservation);
             let _ = self.index(pool, place, handle, false, spare, GFP_KERNEL);
         } else {
-            self.pam.free(pool.kind, handle);
+            self.pam.free_entry(pool.kind, handle, place.back());
             if let Some(node) = node {
                 self.keep(node.into_reservation());
             }
@@ -518,7 +525,7 @@ impl<P: Pam> Tmem<P> {
         let filled = self.pam.get_data(pool.kind, handle, page).is_ok();
         if !filled && pool.kind == Kind::Ephemeral {
             if let Some(taken) = pool.take(&self.stats, place, Some(handle)) {
-                self.pam.free(pool.kind, taken.handle);
+                self.pam.free_entry(pool.kind, taken.handle, place.back());
             }
         }
         self.pam.free(pool.kind, handle);
@@ -528,16 +535,18 @@ impl<P: Pam> Tmem<P> {
     /// Drops a page; returns whether it was there. Any context but an interrupt.
     pub(crate) fn flush_page(&self, pool: PoolId, oid: &Oid, index: u64) -> bool {
         self.stats.flush_total.add(1);
-        let Some(pool) = self.pool(pool) else {
+        let id = pool;
+        let Some(pool) = self.pool(id) else {
             return false;
         };
         let Ok(index) = u32::try_from(index) else {
             return false;
         };
-        let Some(taken) = self.take(&pool, &Place::new(oid, index)) else {
+        let place = Place::new(id, oid, index);
+        let Some(taken) = self.take(&pool, &place) else {
             return false;
         };
-        self.pam.free(pool.kind, taken.handle);
+        self.pam.free_entry(pool.kind, taken.handle, place.back());
         self.stats.flush_found.add(1);
         true
     }
@@ -564,15 +573,18 @@ impl<P: Pam> Tmem<P> {
     }
 
     fn flush(&self, pool: PoolId, oid: &Oid, range: RangeInclusive<u64>) -> u64 {
-        let Some((pool, first, last)) = self.span(pool, range) else {
+        let id = pool;
+        let Some((pool, first, last)) = self.span(id, range) else {
             return 0;
         };
         let mut pages = 0;
-        let mut from = Place::new(oid, first).key;
+        let mut from = Place::new(id, oid, first).key;
         // The lock is free again when the pages and the node of each chunk are freed.
         while let Some((chunk, _node)) = pool.take_chunk(&self.stats, &mut from, first, last) {
-            for handle in chunk.iter() {
-                self.pam.free(pool.kind, handle);
+            for (slot, handle) in chunk.iter() {
+                // `take_chunk` has moved on by one.
+                let back = from.back_before(id, slot);
+                self.pam.free_entry(pool.kind, handle, back);
                 pages += 1;
             }
         }
@@ -581,8 +593,9 @@ impl<P: Pam> Tmem<P> {
 
     /// Returns whether an object has a page in a range of indices. Contexts as `flush_range`.
     pub(crate) fn has_pages(&self, pool: PoolId, oid: &Oid, range: RangeInclusive<u64>) -> bool {
-        self.span(pool, range).is_some_and(|(pool, first, last)| {
-            pool.has_pages(Place::new(oid, first).key, first, last)
+        let id = pool;
+        self.span(id, range).is_some_and(|(pool, first, last)| {
+            pool.has_pages(Place::new(id, oid, first).key, first, last)
         })
     }
 
@@ -596,7 +609,7 @@ impl<P: Pam> Tmem<P> {
         let Some(pool) = self.pool(back.pool) else {
             return false;
         };
-        let taken = pool.take_hashed(&self.stats, back.hash, back.index, handle);
+        let taken = pool.take_hashed(&self.stats, back, handle);
         taken.is_some()
     }
 
@@ -626,8 +639,10 @@ impl<P: Pam> Tmem<P> {
     }
 
     /// Drops all pages of a pool, and keeps it empty from now on.
-    fn drain(&self, pool: &Pool) {
-        pool.drain(&self.stats, |handle| self.pam.free(pool.kind, handle));
+    fn drain(&self, pool: &Pool, id: PoolId) {
+        pool.drain(&self.stats, id, |handle, back| {
+            self.pam.free_entry(pool.kind, handle, back)
+        });
     }
 
     /// Allocates a tree node.
@@ -641,8 +656,8 @@ impl<P: Pam> Tmem<P> {
 impl<P: Pam> PinnedDrop for Tmem<P> {
     fn drop(self: Pin<&mut Self>) {
         let pools = mem::take(&mut self.table.lock().pools);
-        for seat in pools.values() {
-            self.drain(&seat.pool);
+        for (id, seat) in &pools {
+            self.drain(&seat.pool, *id);
         }
     }
 }

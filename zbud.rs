@@ -155,6 +155,26 @@ pub(crate) enum Refused {
     Full,
 }
 
+/// What [`Zbud`] asks before it evicts. A closure is one that spares nothing.
+pub(crate) trait Forget {
+    /// Shall this bud stay for another round? Its frame is then left as it is, with both buds.
+    ///
+    /// Whoever says so must say no soon, or nothing can be evicted.
+    fn spares(&mut self, _back: BackRef, _bud: Bud) -> bool {
+        false
+    }
+
+    /// Drops the index entry that `back` leads to, if it has exactly this bud. If it returns true,
+    /// the reference that the entry owned belongs to the eviction.
+    fn forget(&mut self, back: BackRef, bud: Bud) -> bool;
+}
+
+impl<F: FnMut(BackRef, Bud) -> bool> Forget for F {
+    fn forget(&mut self, back: BackRef, bud: Bud) -> bool {
+        self(back, bud)
+    }
+}
+
 /// What an eviction has achieved.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Evicted {
@@ -218,6 +238,8 @@ pub(crate) struct Zbud {
     lists: SpinLock<Lists>,
     /// A copy of [`Stats::curr_raw_pages`], to be read without the lock.
     frames: Atomic<usize>,
+    /// The most that it ever was.
+    frames_max: Atomic<usize>,
     /// Allocations to go until one fails, for tests. 0 means none.
     #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     fail: Atomic<u32>,
@@ -230,6 +252,7 @@ impl Zbud {
         try_pin_init!(Self {
             lists <- new_spinlock!(Lists::new(max)?, "zbud"),
             frames: Atomic::new(0),
+            frames_max: Atomic::new(0),
             #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
             fail: Atomic::new(0),
         })
@@ -319,10 +342,7 @@ impl Zbud {
     ///
     /// `forget` as in [`Zbud::evict`]. Allocates nothing. If more frames are owned than the limit
     /// allows, the frame goes back to the system instead: so a lowered limit takes effect.
-    pub(crate) fn reserve_oldest(
-        &self,
-        mut forget: impl FnMut(BackRef, Bud) -> bool,
-    ) -> Option<Reservation<'_>> {
+    pub(crate) fn reserve_oldest(&self, mut forget: impl Forget) -> Option<Reservation<'_>> {
         let mut pages = 0;
         for _ in 0..TRIES {
             match self.try_evict(true, &mut forget, &mut pages) {
@@ -336,7 +356,7 @@ impl Zbud {
 
     /// Gives a frame away: a spare one, or else one that eviction empties. `forget` as in
     /// [`Zbud::evict`]. Allocates nothing.
-    pub(crate) fn take_frame(&self, mut forget: impl FnMut(BackRef, Bud) -> bool) -> Option<Frame> {
+    pub(crate) fn take_frame(&self, mut forget: impl Forget) -> Option<Frame> {
         let mut lists = self.lists.lock();
         let spare = lists.retire_spare(0);
         self.count_frames(&lists);
@@ -468,12 +488,16 @@ impl Zbud {
     /// For each bud in it, `forget` is asked to drop the index entry that `BackRef` leads to if it
     /// has exactly this [`Bud`]. If it returns true, the reference that the entry owned belongs to
     /// the eviction, which gives it back. If it returns false, somebody else is about to use the
-    /// bud: then the frame stays, as the youngest, and the next one is tried, up to eight.
-    /// No lock is held around `forget`.
-    pub(crate) fn evict(&self, mut forget: impl FnMut(BackRef, Bud) -> bool) -> Evicted {
+    /// bud: then the frame stays, as the youngest, and the next one is tried, up to eight. So it
+    /// does if one of its buds is spared. No lock is held around `forget`.
+    pub(crate) fn evict(&self, forget: impl Forget) -> Evicted {
+        self.evict_one(&mut { forget })
+    }
+
+    fn evict_one(&self, forget: &mut impl Forget) -> Evicted {
         let mut done = Evicted::default();
         for _ in 0..TRIES {
-            match self.try_evict(false, &mut forget, &mut done.pages) {
+            match self.try_evict(false, forget, &mut done.pages) {
                 Try::Lost => continue,
                 Try::Nothing => break,
                 Try::Freed(_) | Try::Kept => {
@@ -486,14 +510,10 @@ impl Zbud {
     }
 
     /// Frees up to `frames` of the oldest frames, for a shrinker. `forget` as in [`Zbud::evict`].
-    pub(crate) fn shrink(
-        &self,
-        frames: usize,
-        mut forget: impl FnMut(BackRef, Bud) -> bool,
-    ) -> Evicted {
+    pub(crate) fn shrink(&self, frames: usize, mut forget: impl Forget) -> Evicted {
         let mut done = Evicted::default();
         while done.frames < frames {
-            let once = self.evict(&mut forget);
+            let once = self.evict_one(&mut forget);
             done.pages += once.pages;
             done.frames += once.frames;
             if once.frames == 0 {
@@ -504,12 +524,7 @@ impl Zbud {
     }
 
     /// Tries to evict the oldest frame. Adds the pages that it drops to `pages`.
-    fn try_evict(
-        &self,
-        keep: bool,
-        forget: &mut impl FnMut(BackRef, Bud) -> bool,
-        pages: &mut usize,
-    ) -> Try {
+    fn try_evict(&self, keep: bool, forget: &mut impl Forget, pages: &mut usize) -> Try {
         let mut lists = self.lists.lock();
         let Some(frame) = lists.lru.first() else {
             return Try::Nothing;
@@ -525,9 +540,15 @@ impl Zbud {
         drop(lists);
 
         // The pin keeps these names from being given out anew, so if the index has one, it is for
-        // the page that was seen above.
-        let won =
-            [0, 1].map(|side| back[side].is_some_and(|back| forget(back, Bud::new(frame, side))));
+        // the page that was seen above. Both are asked first: a page that goes while the other
+        // stays wins no frame.
+        let buds_seen = [0, 1].map(|side| Some((back[side]?, Bud::new(frame, side))));
+        let spared = buds_seen
+            .iter()
+            .flatten()
+            .any(|(back, bud)| forget.spares(*back, *bud));
+        let won = buds_seen
+            .map(|seen| !spared && seen.is_some_and(|(back, bud)| forget.forget(back, bud)));
 
         let mut lists = self.lists.lock();
         for side in [0, 1] {
@@ -581,6 +602,11 @@ impl Zbud {
     /// Frames now owned, spare ones included. Takes no lock and changes nothing.
     pub(crate) fn frames(&self) -> usize {
         self.frames.load(Relaxed)
+    }
+
+    /// The most frames ever owned.
+    pub(crate) fn frames_max(&self) -> usize {
+        self.frames_max.load(Relaxed)
     }
 
     /// Frames that hold a bud or are promised for one.
@@ -659,8 +685,12 @@ impl Zbud {
     /// Makes the number of frames visible to those who do not lock.
     fn count_frames(&self, lists: &Lists) {
         // CAST: At most 2^31.
-        self.frames
-            .store(lists.stats.curr_raw_pages as usize, Relaxed);
+        let frames = lists.stats.curr_raw_pages as usize;
+        self.frames.store(frames, Relaxed);
+        // Written under the lock only.
+        if self.frames_max.load(Relaxed) < frames {
+            self.frames_max.store(frames, Relaxed);
+        }
     }
 
     /// Ends an attempt to grow that has failed, and counts it.

@@ -14,6 +14,7 @@
 //!   -> System      this file                which pool, which page
 //!   -> Tmem        tmem.rs                  (pool, object, index) -> handle
 //!   -> Store       store.rs                 handle -> bytes: same-filled, or
+//!                    dedup.rs               equal to what is here, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
 //!                    zbud.rs                in one half of a frame (file pages)
@@ -38,8 +39,13 @@ use kernel::{
 };
 
 use crate::{
+    dedup::Mode,
     folio::FolioPage,
     frontswap::Slot,
+    param::{
+        choice,
+        Choice, //
+    },
     policy::Policy,
     setup::boot_word,
     store::{
@@ -58,6 +64,7 @@ use crate::{
 #[path = "rust/cleancache.rs"]
 mod cleancache;
 mod codec;
+mod dedup;
 #[path = "rust/folio.rs"]
 mod folio;
 #[path = "rust/frame.rs"]
@@ -70,8 +77,12 @@ mod kobject;
 mod lzo;
 #[path = "rust/oom.rs"]
 mod oom;
+#[path = "rust/param.rs"]
+mod param;
 mod persistent;
 mod policy;
+#[path = "rust/random.rs"]
+mod random;
 #[cfg(CONFIG_ZCACHE_REPLAY)]
 #[path = "bench/replay.rs"]
 mod replay;
@@ -82,6 +93,7 @@ mod setup;
 mod shrinker;
 mod store;
 mod sysfs;
+mod timing;
 mod tmem;
 #[path = "rust/workspace.rs"]
 mod workspace;
@@ -121,6 +133,37 @@ boot_word! {
 boot_word! {
     /// Leaves swapped pages alone.
     static NOFRONTSWAP: c"nofrontswap";
+}
+
+boot_word! {
+    /// Lets equal pages share memory, as is the default.
+    static TMEM_DEDUP: c"tmem_dedup";
+}
+boot_word! {
+    /// Stores equal pages each for itself.
+    static NO_TMEM_DEDUP: c"no-tmem_dedup";
+}
+choice! {
+    /// Which equal pages share memory. What is set here goes before the boot words.
+    static DEDUP: Mode = "dedup" in "zcache", or dedup_unless_set();
+}
+
+impl Choice for Mode {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("off", Mode::Off), ("pool", Mode::Pool), ("all", Mode::All)];
+}
+
+/// Which equal pages share memory, if the parameter does not say.
+fn dedup_unless_set() -> Mode {
+    match (TMEM_DEDUP.given(), NO_TMEM_DEDUP.given()) {
+        (false, true) => Mode::Off,
+        _ => Mode::Pool,
+    }
+}
+
+/// Which equal pages share memory now.
+fn dedup_mode() -> Mode {
+    DEDUP.get().unwrap_or_else(dedup_unless_set)
 }
 
 /// What serves the hooks, once zcache is on. Set before the hooks are registered; never goes away.
@@ -223,6 +266,7 @@ impl System {
                 policy,
                 |back, handle| get().is_some_and(|system| system.tmem.forget(back, handle)),
                 file_pages,
+                dedup_mode,
             )),
             GFP_KERNEL,
         )?;
@@ -433,6 +477,10 @@ impl Zcache {
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
         self._folder.add(sysfs::files())?;
+        self._folder.add(sysfs::dedup())?;
+        self._folder.add(sysfs::ratio())?;
+        #[cfg(CONFIG_ZCACHE_TIMING)]
+        self._folder.add(sysfs::times())?;
         self._folder.add(sysfs::lists())?;
         pr_info!(
             "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"

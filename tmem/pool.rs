@@ -33,10 +33,12 @@ use super::{
         Number,
         Stats, //
     },
+    BackRef,
     Faults,
     Handle,
     Kind,
     Oid,
+    PoolId,
     Uuid, //
 };
 
@@ -76,10 +78,31 @@ impl Key {
     fn same_object(&self, other: &Key) -> bool {
         self.hash == other.hash && self.oid == other.oid
     }
+
+    /// Returns what leads to `slot` of this chunk in pool `id`.
+    fn back(&self, id: PoolId, slot: usize) -> BackRef {
+        BackRef {
+            pool: id,
+            hash: self.hash,
+            // CAST: below `SLOTS`.
+            index: self.chunk * SLOTS + slot as u32,
+        }
+    }
+
+    /// Like `back`, for the chunk before this one.
+    pub(super) fn back_before(&self, id: PoolId, slot: usize) -> BackRef {
+        Key {
+            chunk: self.chunk - 1,
+            ..*self
+        }
+        .back(id, slot)
+    }
 }
 
 /// Where in the index a page is.
 pub(super) struct Place {
+    /// The pool that the page is, or will be, in.
+    pool: PoolId,
     /// Where its chunk is.
     pub(super) key: Key,
     /// Below [`SLOTS`].
@@ -87,17 +110,23 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Returns the place of page `index` of object `oid`.
-    pub(super) fn new(oid: &Oid, index: u32) -> Self {
+    /// Returns the place of page `index` of object `oid` in `pool`.
+    pub(super) fn new(pool: PoolId, oid: &Oid, index: u32) -> Self {
         let key = Key {
             hash: oid.hash(),
             oid: *oid,
             chunk: index / SLOTS,
         };
         Self {
+            pool,
             key,
             slot: slot(index),
         }
+    }
+
+    /// Returns what leads to this place.
+    pub(super) fn back(&self) -> BackRef {
+        self.key.back(self.pool, self.slot)
     }
 }
 
@@ -167,9 +196,9 @@ impl Chunk {
         u64::from(self.used.count_ones())
     }
 
-    /// Goes through the handles, in the order of their indices.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Handle> + '_ {
-        (0..SLOTS as usize).filter_map(|slot| self.get(slot))
+    /// Goes through the handles and their slots, in the order of their indices.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, Handle)> + '_ {
+        (0..SLOTS as usize).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 }
 
@@ -310,14 +339,14 @@ impl Pool {
         Some(Taken { handle, node })
     }
 
-    /// Takes out page `handle` at `index` of one of the objects with that `hash`.
+    /// Takes out page `handle` that `back` leads to, of one of the objects with that hash.
     pub(super) fn take_hashed(
         &self,
         stats: &Stats,
-        hash: u32,
-        index: u32,
+        back: BackRef,
         handle: Handle,
     ) -> Option<Taken> {
+        let BackRef { pool, hash, index } = back;
         let mut tree = self.bucket(hash).lock();
         let mut from = Key {
             hash,
@@ -332,7 +361,7 @@ impl Pool {
             }
             key.chunk = index / SLOTS;
             let slot = slot(index);
-            let place = Place { key, slot };
+            let place = Place { pool, key, slot };
             if let Some(taken) = self.take_from(&mut tree, stats, &place, Some(handle)) {
                 return Some(taken);
             }
@@ -416,8 +445,8 @@ impl Pool {
 
     /// Passes every page to `free`, with no lock held, and keeps the pool empty from now on.
     ///
-    /// May sleep between buckets, since there may be millions of pages.
-    pub(super) fn drain(&self, stats: &Stats, mut free: impl FnMut(Handle)) {
+    /// May sleep between buckets, since there may be millions of pages. `id` is the pool's.
+    pub(super) fn drain(&self, stats: &Stats, id: PoolId, mut free: impl FnMut(Handle, BackRef)) {
         self.dead.store(true, Relaxed);
         for bucket in self.buckets.iter() {
             might_sleep();
@@ -430,7 +459,9 @@ impl Pool {
                 stats.chunks.sub(1);
                 stats.pages.of(self.kind).sub(chunk.pages());
                 self.pages.sub(chunk.pages());
-                chunk.iter().for_each(&mut free);
+                for (slot, handle) in chunk.iter() {
+                    free(handle, key.back(id, slot));
+                }
             }
         }
     }

@@ -70,7 +70,7 @@ impl Gauge {
     }
 
     /// Adds to the present value.
-    pub(super) fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         let now = self.now.add(more);
         let mut max = self.max();
         while max < now {
@@ -82,7 +82,7 @@ impl Gauge {
     }
 
     /// Subtracts from the present value.
-    pub(super) fn sub(&self, less: u64) {
+    pub(crate) fn sub(&self, less: u64) {
         self.now.sub(less);
     }
 }

@@ -177,6 +177,14 @@ impl Pam for Shared {
             .ok_or(EINVAL)
     }
 
+    fn free_entry(&self, kind: Kind, handle: Handle, back: BackRef) {
+        // Whoever frees the reference of an entry must say which entry it was.
+        if self.0.with(kind, handle, |slot| slot.back == back) != Some(true) {
+            self.0.misuse.fetch_add(1, Relaxed);
+        }
+        self.free(kind, handle);
+    }
+
     fn free(&self, kind: Kind, handle: Handle) {
         if !self.0.atomic.load(Relaxed) {
             might_sleep();
@@ -601,7 +609,7 @@ mod suite {
         let id = rig.pool(Ephemeral)?;
         let pool = rig.tmem.pool(id).ok_or(EINVAL)?;
         let oid = Oid([1, 2, 3]);
-        let place = Place::new(&oid, 5);
+        let place = Place::new(id, &oid, 5);
         let back = BackRef {
             pool: id,
             hash: oid.hash(),
@@ -813,7 +821,7 @@ mod suite {
 
         let late = rig.tmem.put_into(&pool, id, &oid, 0, &rig.page, GFP_KERNEL);
         assert_eq!(late, Err(ENOENT));
-        assert!(rig.tmem.take(&pool, &Place::new(&oid, 0)).is_none());
+        assert!(rig.tmem.take(&pool, &Place::new(id, &oid, 0)).is_none());
         // V2's evictor skipped the flush when the pool was gone, and reused the frame.
         assert!(!rig.tmem.forget(back, handle));
         assert!(rig.clean());
@@ -1075,7 +1083,7 @@ mod suite {
         let id = rig.pool(Persistent)?;
         let pool = rig.tmem.pool(id).ok_or(EINVAL)?;
         let oid = Oid([1, 0, 0]);
-        let place = Place::new(&oid, 0);
+        let place = Place::new(id, &oid, 0);
         rig.put(id, &oid, 0, 1)?;
         let old = rig.tmem.take(&pool, &place).ok_or(EINVAL)?;
         rig.put(id, &oid, 0, 2)?;

@@ -3,6 +3,7 @@
 //! The programs of zcache's main job: make a tree of real files, read it over
 //! and over in a guest while every byte is verified, and report what it cost.
 
+mod bench;
 mod counters;
 mod device;
 mod manifest;
@@ -36,7 +37,9 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools swapper --mib N [--seconds N] [--seed N] [--children N]
                          [--reclaim FILE]
        zcache-tools pages --to FILE --mib N PID
-       zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM";
+       zcache-tools victim --mib N [--seed N] [--reclaim FILE]
+       zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM
+       zcache-tools bench --json FILE --workload NAME --device NAME RECORD...";
 
 fn main() -> ExitCode {
     match run() {
@@ -128,6 +131,12 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
+        Some("bench") => bench::run(&bench::Job {
+            json: options.json.context("--json is missing")?,
+            workload: options.workload.context("--workload is missing")?,
+            device: options.device.context("--device is missing")?,
+            files: options.files,
+        }),
         _ => bail!("{USAGE}"),
     }
 }
@@ -152,6 +161,7 @@ struct Options {
     json: Option<PathBuf>,
     svg: Option<PathBuf>,
     device: Option<String>,
+    workload: Option<String>,
     passes: usize,
     asked_ms: u64,
     latency_reads: usize,
@@ -179,6 +189,7 @@ impl Default for Options {
             json: None,
             svg: None,
             device: None,
+            workload: None,
             passes: 4,
             asked_ms: 0,
             latency_reads: 0,
@@ -209,6 +220,7 @@ impl Options {
                 Long("json") => self.json = Some(parser.value()?.into()),
                 Long("svg") => self.svg = Some(parser.value()?.into()),
                 Long("device") => self.device = Some(parser.value()?.string()?),
+                Long("workload") => self.workload = Some(parser.value()?.string()?),
                 Long("passes") => self.passes = parser.value()?.parse()?,
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Side by side: what guests measured with one workload, as flat records in
+//! `bench.json` and as a table.
+
+use crate::record::{Arm, Pass};
+use anyhow::{bail, Context, Result};
+use serde_json::{json, Map, Value};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PAGE: f64 = 4096.0;
+
+/// What to put side by side.
+pub struct Job {
+    /// The file of records; those of other workloads and devices in it stay.
+    pub json: PathBuf,
+    /// Name of the workload.
+    pub workload: String,
+    /// `slow` or `fast`.
+    pub device: String,
+    /// Records of guests. Several of one arm count as one.
+    pub files: Vec<PathBuf>,
+}
+
+/// A number that is taken from each pass; none where it does not exist.
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+    of: fn(&Round) -> Option<f64>,
+}
+
+/// A pass, and the one before it in the same guest.
+struct Round {
+    pass: Pass,
+    before: BTreeMap<String, u64>,
+}
+
+/// One arm, out of one record or several.
+struct Side {
+    name: String,
+    tree_bytes: u64,
+    ram_bytes: u64,
+    rounds: Vec<Round>,
+    mismatches: u64,
+}
+
+const METRICS: [Metric; 14] = [
+    Metric {
+        name: "seconds",
+        unit: "s",
+        of: |round| Some(round.pass.seconds),
+    },
+    Metric {
+        name: "disk_read_bytes",
+        unit: "bytes",
+        of: |round| Some(round.pass.disk_read_bytes as f64),
+    },
+    Metric {
+        name: "stored_pages",
+        unit: "pages",
+        of: |round| counter(&round.pass, "stored_pages"),
+    },
+    Metric {
+        name: "frames",
+        unit: "frames",
+        of: |round| counter(&round.pass, "frames"),
+    },
+    Metric {
+        name: "pages_per_frame",
+        unit: "pages/frame",
+        of: |round| ratio(&round.pass, "stored_pages", "frames"),
+    },
+    Metric {
+        name: "dedup_ratio",
+        unit: "pages/copy",
+        of: |round| ratio(&round.pass, "dedup_pages", "pcd_count"),
+    },
+    Metric {
+        name: "dedup_bytes_per_page",
+        unit: "bytes/page",
+        of: |round| ratio(&round.pass, "dedup_metadata_bytes", "stored_pages"),
+    },
+    Metric {
+        name: "metadata_bytes_per_page",
+        unit: "bytes/page",
+        of: |round| ratio(&round.pass, "metadata_bytes", "stored_pages"),
+    },
+    Metric {
+        name: "dedup_puts",
+        unit: "puts",
+        of: |round| since(round, "dedup_puts"),
+    },
+    Metric {
+        name: "eph_puts",
+        unit: "puts",
+        of: |round| since(round, "eph_puts"),
+    },
+    Metric {
+        name: "put_found_mean_ns",
+        unit: "ns",
+        of: |round| clocked(round, "timing_found", 1),
+    },
+    Metric {
+        name: "put_stored_mean_ns",
+        unit: "ns",
+        of: |round| clocked(round, "timing_stored", 6),
+    },
+    Metric {
+        name: "put_missed_mean_ns",
+        unit: "ns",
+        of: |round| clocked(round, "timing_missed", 3),
+    },
+    Metric {
+        name: "clock_mean_ns",
+        unit: "ns",
+        of: |round| mean(round, "timing_nothing"),
+    },
+];
+
+fn counter(pass: &Pass, name: &str) -> Option<f64> {
+    pass.counters.get(name).map(|value| *value as f64)
+}
+
+/// How much a counter grew in this pass.
+fn since(round: &Round, name: &str) -> Option<f64> {
+    let before = round.before.get(name)?;
+    Some(counter(&round.pass, name)? - *before as f64)
+}
+
+/// Mean of the times that were added to `name` in this pass.
+fn mean(round: &Round, name: &str) -> Option<f64> {
+    let count = since(round, name).filter(|count| *count >= 100.0)?;
+    Some(since(round, &format!("{name}_ns"))? / count)
+}
+
+/// Such a mean without the `looks` at the clock that are in it.
+fn clocked(round: &Round, name: &str, looks: u32) -> Option<f64> {
+    Some(mean(round, name)? - f64::from(looks) * mean(round, "timing_nothing")?)
+}
+
+fn ratio(pass: &Pass, above: &str, below: &str) -> Option<f64> {
+    let below = counter(pass, below).filter(|value| *value != 0.0)?;
+    Some(counter(pass, above)? / below)
+}
+
+/// Writes the records and prints the table; false if a byte was wrong.
+///
+/// # Errors
+///
+/// A record that cannot be read, or a file that cannot be written.
+pub fn run(job: &Job) -> Result<bool> {
+    let mut sides: Vec<Side> = Vec::new();
+    let mut first = None;
+    for file in &job.files {
+        let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+        let arm: Arm =
+            serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
+        if arm.passes.len() < 2 {
+            bail!("{} has fewer than two passes", file.display());
+        }
+        first = first.or(Some((
+            arm.kernel.clone(),
+            arm.asked_ms,
+            arm.latency.clone(),
+        )));
+        add(&mut sides, arm);
+    }
+    let Some((kernel, asked_ms, latency)) = first else {
+        bail!("no records");
+    };
+    let mut value = read_json(&job.json)?;
+    value.insert("machine".into(), Value::String(machine()?));
+    value.insert("kernel".into(), Value::String(kernel));
+    let devices = value
+        .entry("device")
+        .or_insert_with(|| Value::Object(Map::new()));
+    if let (Some(devices), Some(latency)) = (devices.as_object_mut(), latency) {
+        devices.insert(
+            job.device.clone(),
+            json!({"asked_ms": asked_ms, "p50_ms": latency.p50_ms, "p99_ms": latency.p99_ms}),
+        );
+    }
+    let mut records = match value.remove("records") {
+        Some(Value::Array(records)) => records,
+        _ => Vec::new(),
+    };
+    records.retain(|record| record["workload"] != job.workload || record["device"] != job.device);
+    records.extend(new_records(job, &sides));
+    value.insert("records".into(), Value::Array(records));
+    fs::write(
+        &job.json,
+        serde_json::to_string_pretty(&Value::Object(value))? + "\n",
+    )
+    .with_context(|| format!("cannot write {}", job.json.display()))?;
+    print!("{}", table(job, &sides));
+    Ok(sides.iter().all(|side| side.mismatches == 0))
+}
+
+/// Adds a record to those of its arm. The first pass of each is the cold one, and does not count
+/// but for its errors.
+fn add(sides: &mut Vec<Side>, arm: Arm) {
+    let place = match sides.iter().position(|side| side.name == arm.name) {
+        Some(place) => place,
+        None => {
+            sides.push(Side {
+                name: arm.name,
+                tree_bytes: arm.tree_bytes,
+                ram_bytes: arm.ram_bytes,
+                rounds: Vec::new(),
+                mismatches: 0,
+            });
+            sides.len() - 1
+        }
+    };
+    let side = &mut sides[place];
+    let mut before = None;
+    for pass in arm.passes {
+        side.mismatches += pass.mismatches;
+        let counters = pass.counters.clone();
+        if let Some(before) = before.replace(counters) {
+            side.rounds.push(Round { pass, before });
+        }
+    }
+}
+
+fn read_json(path: &Path) -> Result<Map<String, Value>> {
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(&fs::read_to_string(path)?) {
+        Ok(Value::Object(value)) => Ok(value),
+        _ => bail!("{} is not a file of records", path.display()),
+    }
+}
+
+fn machine() -> Result<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, model)| model);
+    let count = text
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    Ok(format!("{count} x {model}"))
+}
+
+fn samples(side: &Side, metric: &Metric) -> Vec<f64> {
+    side.rounds.iter().filter_map(metric.of).collect()
+}
+
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(match sorted.len() % 2 {
+        0 => (sorted[sorted.len() / 2 - 1] + upper) / 2.0,
+        _ => upper,
+    })
+}
+
+fn pressure(side: &Side) -> f64 {
+    side.tree_bytes as f64 / side.ram_bytes as f64
+}
+
+fn new_records(job: &Job, sides: &[Side]) -> Vec<Value> {
+    let mut records = Vec::new();
+    for side in sides {
+        for metric in &METRICS {
+            let samples = samples(side, metric);
+            if !samples.is_empty() {
+                records.push(json!({
+                    "workload": job.workload,
+                    "arm": side.name,
+                    "device": job.device,
+                    "pressure": pressure(side),
+                    "metric": metric.name,
+                    "unit": metric.unit,
+                    "samples": samples,
+                }));
+            }
+        }
+    }
+    records
+}
+
+/// Medians, one column an arm.
+fn table(job: &Job, sides: &[Side]) -> String {
+    let mut lines = String::new();
+    let tree = sides.first().map_or(0, |side| side.tree_bytes) as f64 / PAGE;
+    let pressure = sides.first().map_or(0.0, pressure);
+    lines += &format!(
+        "{} ({} device): {tree:.0} pages of files, {pressure:.2} times the RAM; medians of {} passes\n",
+        job.workload,
+        job.device,
+        sides.first().map_or(0, |side| side.rounds.len()),
+    );
+    lines += &format!("  {:<28}", "");
+    for side in sides {
+        lines += &format!("{:>14}", side.name);
+    }
+    lines += "\n";
+    for metric in &METRICS {
+        let medians: Vec<Option<f64>> = sides
+            .iter()
+            .map(|side| median(&samples(side, metric)))
+            .collect();
+        if medians.iter().all(Option::is_none) {
+            continue;
+        }
+        lines += &format!("  {:<28}", metric.name);
+        for median in medians {
+            lines += &match median {
+                None => format!("{:>14}", "-"),
+                Some(value) if value < 1000.0 => format!("{value:>14.3}"),
+                Some(value) => format!("{value:>14.0}"),
+            };
+        }
+        lines += "\n";
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arm(name: &str, seconds: &[f64], frames: u64) -> Arm {
+        let pass = |(number, seconds): (usize, &f64)| Pass {
+            seconds: *seconds,
+            verified_bytes: 1,
+            mismatches: 0,
+            disk_read_bytes: 2,
+            swap_read_bytes: 0,
+            swap_written_bytes: 0,
+            peak_page_cache_bytes: 0,
+            counters: BTreeMap::from([
+                ("stored_pages".to_string(), 30),
+                ("frames".to_string(), frames),
+                ("timing_found".to_string(), 0),
+                ("timing_found_ns".to_string(), 0),
+                ("timing_missed".to_string(), 200 * number as u64),
+                ("timing_missed_ns".to_string(), 200_000 * number as u64),
+                ("timing_nothing".to_string(), 200 * number as u64),
+                ("timing_nothing_ns".to_string(), 20_000 * number as u64),
+            ]),
+        };
+        Arm {
+            name: name.to_string(),
+            kernel: "7.3".to_string(),
+            command_line: String::new(),
+            ram_bytes: 100,
+            tree_files: 1,
+            tree_bytes: 150,
+            asked_ms: 0,
+            latency: None,
+            status: None,
+            passes: seconds.iter().enumerate().map(pass).collect(),
+        }
+    }
+
+    fn job(folder: &Path, arms: &[Arm]) -> Result<Job> {
+        let mut files = Vec::new();
+        for (number, arm) in arms.iter().enumerate() {
+            let file = folder.join(format!("{number}.json"));
+            fs::write(&file, serde_json::to_string(arm)?)?;
+            files.push(file);
+        }
+        Ok(Job {
+            json: folder.join("bench.json"),
+            workload: "twotrees".to_string(),
+            device: "fast".to_string(),
+            files,
+        })
+    }
+
+    #[test]
+    fn cold_passes_do_not_count_and_boots_add_up() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let arms = [
+            arm("both", &[9.0, 1.0, 3.0], 20),
+            arm("dedup", &[9.0, 2.0], 10),
+            arm("both", &[9.0, 2.0], 20),
+        ];
+        let job = job(folder.path(), &arms)?;
+        assert!(run(&job)?);
+        let value = read_json(&job.json)?;
+        let records = value["records"].as_array().context("records")?;
+        let of = |arm: &str, metric: &str| {
+            records
+                .iter()
+                .find(|record| record["arm"] == arm && record["metric"] == metric)
+                .map(|record| record["samples"].clone())
+        };
+        assert_eq!(of("both", "seconds"), Some(json!([1.0, 3.0, 2.0])));
+        assert_eq!(of("dedup", "pages_per_frame"), Some(json!([3.0])));
+        // What was not measured is no record.
+        assert_eq!(of("both", "put_found_mean_ns"), None);
+        assert_eq!(of("dedup", "put_missed_mean_ns"), Some(json!([700.0])));
+        assert_eq!(of("both", "dedup_ratio"), None);
+        // Once more: nothing twice.
+        let count = records.len();
+        assert!(run(&job)?);
+        let again = read_json(&job.json)?;
+        assert_eq!(again["records"].as_array().map(Vec::len), Some(count));
+        Ok(())
+    }
+
+    #[test]
+    fn other_workloads_stay_and_wrong_bytes_tell() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut wrong = arm("both", &[9.0, 1.0], 20);
+        wrong.passes[0].mismatches = 1;
+        let mut job = job(folder.path(), &[wrong])?;
+        fs::write(&job.json, r#"{"records": [{"workload": "zipf"}]}"#)?;
+        assert!(!run(&job)?);
+        let value = read_json(&job.json)?;
+        assert_eq!(value["records"][0]["workload"], "zipf");
+        fs::write(&job.json, "[]")?;
+        assert!(run(&job).is_err());
+        job.files.clear();
+        assert!(run(&job).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
+    }
+}
