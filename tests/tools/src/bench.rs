@@ -333,6 +333,7 @@ mod tests {
             seconds: *seconds,
             verified_bytes: 1,
             mismatches: 0,
+            disk_reads: 1,
             disk_read_bytes: 2,
             swap_read_bytes: 0,
             swap_written_bytes: 0,
@@ -358,6 +359,8 @@ mod tests {
             asked_ms: 0,
             latency: None,
             status: None,
+            through: Vec::new(),
+            bare: None,
             passes: seconds.iter().enumerate().map(pass).collect(),
         }
     }
