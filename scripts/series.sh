@@ -83,7 +83,7 @@ apply_patch() {
 # The files that make up the driver in a kernel tree, as the series brings them.
 driver_files() {
 	(cd "$ROOT" && find . \( -name .git -o -name out -o -name target \
-		-o -name tests -o -name bench -o -name benches -o -name examples \
+		-o -name tests -o -name benches -o -name examples \
 		-o -name fuzz -o -name peers -o -name scripts -o -name patches \) \
 		-prune -o -type f \( -name '*.rs' -o -name Kbuild -o -name Kconfig \
 		-o -name TODO -o -name '*.rst' -o -path '*/ABI/*' \) -print |
