@@ -23,7 +23,7 @@ cmp /tmp/over/file /tmp/file
 if "$PROGRAM" out /tmp/over/file >/dev/null; then
 	fail 'the layer below an overlay did not take part'
 fi
-holds 'one pool, of the layer' "$(counter curr_pool_count)" -eq 1
+holds 'one pool, of the layer' "$(file_pools)" -eq 1
 tr '\0' U </dev/zero | dd of=/tmp/over/file bs=4k seek=3 count=2 \
 	conv=notrunc iflag=fullblock status=none
 sync
