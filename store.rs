@@ -12,7 +12,8 @@
 //!
 //! Order for a put: room first (a frame is allocated, or old pages leave), then the codec's
 //! workspace, then the copy. So nothing allocates or evicts while a workspace is held, and a page
-//! that has nowhere to go is not compressed at all.
+//! that has nowhere to go is not compressed at all. Nor is one of a file whose pages do not shrink
+//! (`poor.rs`). Which pages may push out others is for `policy.rs` and `history.rs` to say.
 
 use kernel::{
     prelude::*,
@@ -27,11 +28,13 @@ use crate::{
         self,
         Codec, //
     },
+    history::History,
     persistent::Persistent,
     policy::{
         self,
         Policy, //
     },
+    poor::Poor,
     tmem::{
         BackRef,
         Handle,
@@ -89,6 +92,12 @@ pub(crate) struct Stats {
     pub(crate) poor: Count,
     /// Pages refused because there was no room.
     pub(crate) full: Count,
+    /// Those of them that were not seen before, and were not even compressed.
+    pub(crate) unseen: Count,
+    /// Pages refused because their file's pages do not shrink.
+    pub(crate) poor_file: Count,
+    /// Pages that took the place of pages seen less often.
+    pub(crate) outdone: Count,
     /// Pages that could not be read back.
     pub(crate) corrupt: Count,
 }
@@ -134,6 +143,8 @@ pub(crate) struct Store {
     #[pin]
     persistent: Persistent,
     policy: Policy,
+    history: History,
+    poor: Poor,
     stats: Stats,
     forget: Forget,
     file_pages: FilePages,
@@ -150,6 +161,8 @@ impl Store {
             codec: Codec::new()?,
             zbud <- Zbud::new(policy.limit()),
             persistent <- Persistent::new(policy.persistent_limit()),
+            history: History::new(policy.ram())?,
+            poor: Poor::new()?,
             policy,
             stats: Stats::default(),
             forget,
@@ -177,6 +190,8 @@ impl Store {
         self.zbud.metadata_bytes()
             + self.persistent.xvmalloc().metadata_bytes()
             + self.codec.bytes()
+            + self.history.bytes()
+            + self.poor.bytes()
     }
 
     /// The most frames that are ever allowed.
@@ -223,8 +238,23 @@ impl Store {
         (self.forget)(back, Form::Bud(bud).handle())
     }
 
-    /// A frame, if the page may have one.
-    fn room(&self, allowed: usize) -> Option<Reservation<'_>> {
+    /// The store is full: shall a page that was put `before` times of late push out others?
+    fn replaces(&self, before: u8) -> bool {
+        if self.policy.admits_all() {
+            return true;
+        }
+        let wins = before > 0
+            && self
+                .zbud
+                .oldest_is(|oldest| self.history.count(oldest) < before);
+        if wins {
+            self.stats.outdone.add(1);
+        }
+        wins || self.policy.replaces()
+    }
+
+    /// A frame, if a page that was put `before` times of late may have one.
+    fn room(&self, allowed: usize, before: u8) -> Option<Reservation<'_>> {
         self.zbud.set_limit(allowed);
         self.zbud.set_keep(policy::keep(allowed));
         match self.zbud.reserve(policy::put_flags()) {
@@ -234,7 +264,7 @@ impl Store {
                     .top_up(policy::ahead(allowed), 1, policy::put_flags());
                 Some(reservation)
             }
-            Err(_) if self.policy.replaces() => {
+            Err(_) if self.replaces(before) => {
                 self.zbud.reserve_oldest(|back, bud| self.forget(back, bud))
             }
             Err(_) => None,
@@ -242,8 +272,19 @@ impl Store {
     }
 
     fn create_bud(&self, page: &PageBytes, back: BackRef) -> Result<Bud> {
+        let before = self.history.put(back);
+        if !self.policy.admits_all() && self.poor.refuses(back) {
+            self.stats.poor_file.add(1);
+            return Err(E2BIG);
+        }
         let allowed = self.allowed();
-        let reservation = self.room(allowed);
+        let reservation = self.room(allowed, before);
+        let hole_for_new = reservation.is_none() && before == 0;
+        if hole_for_new && !self.policy.holes().allows() {
+            self.stats.unseen.add(1);
+            self.stats.full.add(1);
+            return Err(ENOSPC);
+        }
         let limit = match reservation {
             Some(_) => self
                 .policy
@@ -260,6 +301,13 @@ impl Store {
                 Some(reservation) => reservation.create(stream, back),
                 None => self.zbud.create(stream, back),
             });
+        let stored = matches!(created, Some(Ok(_)));
+        if hole_for_new {
+            self.policy.holes().note(stored);
+        }
+        if stored || limit == zbud::MAX_BUD {
+            self.poor.note(back, created.is_some());
+        }
         match created {
             Some(Ok(bud)) => Ok(bud),
             // Too long for a frame of its own, or for any hole.
@@ -337,6 +385,9 @@ impl Pam for Store {
         }
     }
 }
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod admission_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_store)]

@@ -355,6 +355,25 @@ impl Zbud {
         None
     }
 
+    /// Is each page of the oldest frame `weak`? If not, the frame becomes the youngest, so that the
+    /// next question is about another one. False also if there is no frame.
+    ///
+    /// `weak` runs under the lock: it must neither sleep nor lock anything.
+    pub(crate) fn oldest_is(&self, weak: impl Fn(BackRef) -> bool) -> bool {
+        let mut lists = self.lists.lock();
+        let Some(frame) = lists.lru.first() else {
+            return false;
+        };
+        let desc = &lists.table[frame];
+        let all_weak = [0, 1]
+            .iter()
+            .all(|&side| desc.refs[side] == 0 || weak(desc.back[side]));
+        if !all_weak {
+            lists.renew(frame);
+        }
+        all_weak
+    }
+
     /// The longest bud in bytes that [`Zbud::create`] would accept now. 0 if none.
     ///
     /// A codec that is given this as its limit stops early on data that could not be stored anyway.

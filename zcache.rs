@@ -16,6 +16,8 @@
 //!   -> Store       store.rs                 handle -> bytes: same-filled, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
+//!                      history.rs           how often each page was put of late
+//!                      poor.rs              files whose pages do not shrink
 //!                    zbud.rs                in one half of a frame (file pages)
 //!                    persistent.rs
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
@@ -37,7 +39,11 @@ use kernel::{
 use crate::{
     folio::FolioPage,
     frontswap::Slot,
-    policy::Policy,
+    param::choice,
+    policy::{
+        Admission,
+        Policy, //
+    },
     setup::boot_word,
     store::{
         Count,
@@ -61,14 +67,18 @@ mod folio;
 mod frame;
 #[path = "rust/frontswap.rs"]
 mod frontswap;
+mod history;
 #[path = "rust/kobject.rs"]
 mod kobject;
 #[path = "rust/lzo/src/lzo1x.rs"]
 mod lzo;
 #[path = "rust/oom.rs"]
 mod oom;
+#[path = "rust/param.rs"]
+mod param;
 mod persistent;
 mod policy;
+mod poor;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
@@ -114,6 +124,11 @@ boot_word! {
 boot_word! {
     /// Leaves swapped pages alone.
     static NOFRONTSWAP: c"nofrontswap";
+}
+
+choice! {
+    /// Which file pages a full store takes.
+    static ADMISSION: Admission = "admission" in "zcache", or Admission::History;
 }
 
 /// What serves the hooks, once zcache is on. Set before the hooks are registered; never goes away.
@@ -210,7 +225,9 @@ impl System {
     fn new(percent: u32, persistent_percent: u32) -> Result<Self> {
         // SAFETY: Reads a counter.
         let ram = unsafe { bindings::totalram_pages() };
-        let policy = Policy::new(ram, percent).with_persistent(ram, persistent_percent);
+        let policy = Policy::new(ram, percent)
+            .with_persistent(ram, persistent_percent)
+            .with_admission(|| ADMISSION.get().unwrap_or(Admission::History));
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
                 policy,
