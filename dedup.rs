@@ -400,6 +400,12 @@ impl Dedup {
         false
     }
 
+    /// One of the entries that have a part in a copy, if it is this descriptor's. Does not sleep.
+    pub(crate) fn an_entry(&self, name: Name, copy: u32) -> Option<BackRef> {
+        let entry = self.shard(name.shard()).lock().an_entry(name.place(), copy);
+        entry.map(Entry::back)
+    }
+
     /// Makes the `n`th allocation from now fail; with zero, none.
     #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     pub(crate) fn fail_at(&self, n: u32) {

@@ -13,7 +13,8 @@
 //!
 //! Order for a put: an equal page, then room (a frame is allocated, or old pages leave), then the
 //! codec's workspace, then the copy. So nothing allocates or evicts while a workspace is held, and
-//! a page that has nowhere to go is not compressed at all.
+//! a page that has nowhere to go is not compressed at all. Nor is one of a file whose pages do not
+//! shrink (`poor.rs`). Which pages may push out others is for `policy.rs` and `history.rs` to say.
 
 use kernel::{
     prelude::*,
@@ -35,11 +36,13 @@ use crate::{
         Name,
         Prepared, //
     },
+    history::History,
     persistent::Persistent,
     policy::{
         self,
         Policy, //
     },
+    poor::Poor,
     timing::{
         Timer,
         Times, //
@@ -142,6 +145,12 @@ pub(crate) struct Stats {
     pub(crate) poor: Count,
     /// Pages refused because there was no room.
     pub(crate) full: Count,
+    /// Those of them that were not seen before, and were not even compressed.
+    pub(crate) unseen: Count,
+    /// Pages refused because their file's pages do not shrink.
+    pub(crate) poor_file: Count,
+    /// Pages that took the place of pages seen less often.
+    pub(crate) outdone: Count,
     /// Pages that could not be read back.
     pub(crate) corrupt: Count,
 }
@@ -204,6 +213,8 @@ pub(crate) struct Store {
     #[pin]
     persistent: Persistent,
     policy: Policy,
+    history: History,
+    poor: Poor,
     stats: Stats,
     times: PutTimes,
     forget: Forget,
@@ -224,6 +235,8 @@ impl Store {
             dedup_mode,
             zbud <- Zbud::new(policy.limit()),
             persistent <- Persistent::new(policy.persistent_limit()),
+            history: History::new(policy.ram())?,
+            poor: Poor::new()?,
             policy,
             stats: Stats::default(),
             times: PutTimes {
@@ -269,6 +282,8 @@ impl Store {
             + self.dedup.metadata_bytes()
             + self.persistent.xvmalloc().metadata_bytes()
             + self.codec.bytes()
+            + self.history.bytes()
+            + self.poor.bytes()
     }
 
     /// The most frames that are ever allowed.
@@ -311,8 +326,34 @@ impl Store {
         self.zbud.top_up(ahead, ahead, policy::put_flags());
     }
 
-    /// A frame, if the page may have one.
-    fn room(&self, allowed: usize) -> Option<Reservation<'_>> {
+    /// How often the pages of a bud were put of late. One of them stands for those that share it.
+    fn count(&self, owner: BackRef, bud: Bud) -> u8 {
+        match Owner::of(owner) {
+            Owner::Entry(back) => self.history.count(back),
+            Owner::Content(name) => self
+                .dedup
+                .an_entry(name, bud.to_raw())
+                .map_or(0, |back| self.history.count(back)),
+        }
+    }
+
+    /// The store is full: shall a page that was put `before` times of late push out others?
+    fn replaces(&self, before: u8) -> bool {
+        if self.policy.admits_all() {
+            return true;
+        }
+        let wins = before > 0
+            && self
+                .zbud
+                .oldest_is(|owner, bud| self.count(owner, bud) < before);
+        if wins {
+            self.stats.outdone.add(1);
+        }
+        wins || self.policy.replaces()
+    }
+
+    /// A frame, if a page that was put `before` times of late may have one.
+    fn room(&self, allowed: usize, before: u8) -> Option<Reservation<'_>> {
         self.zbud.set_limit(allowed);
         self.zbud.set_keep(policy::keep(allowed));
         match self.zbud.reserve(policy::put_flags()) {
@@ -322,7 +363,7 @@ impl Store {
                     .top_up(policy::ahead(allowed), 1, policy::put_flags());
                 Some(reservation)
             }
-            Err(_) if self.policy.replaces() => self.zbud.reserve_oldest(Eviction::of(self)),
+            Err(_) if self.replaces(before) => self.zbud.reserve_oldest(Eviction::of(self)),
             Err(_) => None,
         }
     }
@@ -330,6 +371,7 @@ impl Store {
     /// Stores a page that does not repeat a word.
     fn create_ephemeral(&self, page: &PageBytes, back: BackRef) -> Result<Form> {
         let flags = policy::put_flags();
+        let before = self.history.put(back);
         let timer = Timer::start();
         let hash = self.dedup.hash((self.dedup_mode)(), page, back);
         if let Some(hash) = hash {
@@ -345,7 +387,7 @@ impl Store {
             missed += timer.elapsed();
             prepared
         };
-        let (bud, prepared) = self.create_bud(page, back, prepare)?;
+        let (bud, prepared) = self.create_bud(page, back, before, prepare)?;
         let publishing = Timer::start();
         let name = prepared.map(|prepared| {
             let name = prepared.name();
@@ -358,17 +400,29 @@ impl Store {
         Ok(Form::Bud(bud, name))
     }
 
-    /// Compresses a page, which will belong to the descriptor that `prepare` makes if it does.
+    /// Compresses a page that was put `before` times of late. It will belong to the descriptor that
+    /// `prepare` makes, if it does.
     ///
     /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
     fn create_bud<'a>(
         &self,
         page: &PageBytes,
         back: BackRef,
+        before: u8,
         prepare: impl FnOnce() -> Option<Prepared<'a>>,
     ) -> Result<(Bud, Option<Prepared<'a>>)> {
+        if !self.policy.admits_all() && self.poor.refuses(back) {
+            self.stats.poor_file.add(1);
+            return Err(E2BIG);
+        }
         let allowed = self.allowed();
-        let reservation = self.room(allowed);
+        let reservation = self.room(allowed, before);
+        let hole_for_new = reservation.is_none() && before == 0;
+        if hole_for_new && !self.policy.holes().allows() {
+            self.stats.unseen.add(1);
+            self.stats.full.add(1);
+            return Err(ENOSPC);
+        }
         let limit = match reservation {
             Some(_) => self
                 .policy
@@ -391,6 +445,13 @@ impl Store {
                 Some(reservation) => reservation.create(stream, owner),
                 None => self.zbud.create(stream, owner),
             });
+        let stored = matches!(created, Some(Ok(_)));
+        if hole_for_new {
+            self.policy.holes().note(stored);
+        }
+        if stored || limit == zbud::MAX_BUD {
+            self.poor.note(back, created.is_some());
+        }
         match created {
             Some(Ok(bud)) => Ok((bud, prepared)),
             // Too long for a frame of its own, or for any hole.
@@ -539,6 +600,9 @@ impl zbud::Forget for Eviction<'_> {
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 mod shared_tests;
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod admission_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_store)]

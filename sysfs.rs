@@ -115,7 +115,7 @@ fn stored_pages_ever(system: &System, kind: Kind) -> u64 {
 
 /// The files that are there when zcache is on.
 pub(crate) fn files() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 57] = numbers! {
+    static NUMBERS: [Attribute; 62] = numbers! {
         // What is here.
         c"stored_pages": |s| s.tmem.stats().pages.of(Kind::Ephemeral).now(),
         c"stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Ephemeral).max(),
@@ -172,11 +172,17 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"pers_compress_poor": |s| pers(s).poor,
         c"pers_refused_full": |s| pers(s).full,
         c"refused_full": |s| s.store().stats().full.get(),
+        c"refused_unseen": |s| s.store().stats().unseen.get(),
+        c"refused_poor_file": |s| s.store().stats().poor_file.get(),
+        c"admitted_over_others": |s| s.store().stats().outdone.get(),
         c"put_to_flush": |s| s.stats.put_to_flush.get(),
         c"failed_get_free_pages": |s| {
             s.store().zbud().stats().failed_get_free_pages + pers(s).failed_get_free_pages
         },
         c"failed_alloc": |s| s.store().zbud().stats().failed_alloc + pers(s).failed_alloc,
+        // V2 gave up where a lock was taken. Here nothing does.
+        c"aborted_preload": |_system| 0,
+        c"aborted_shrink": |_system| 0,
         c"corrupt_pages": |s| s.store().stats().corrupt.get(),
     };
     &NUMBERS

@@ -375,6 +375,30 @@ impl Zbud {
         None
     }
 
+    /// Is each page of the oldest frame `weak`? If not, the frame becomes the youngest, so that the
+    /// next question is about another one. False also if there is no frame.
+    ///
+    /// No lock is held around `weak`, and the frame not kept: what it says may be of the past.
+    pub(crate) fn oldest_is(&self, weak: impl Fn(BackRef, Bud) -> bool) -> bool {
+        let lists = self.lists.lock();
+        let Some(frame) = lists.lru.first() else {
+            return false;
+        };
+        let desc = &lists.table[frame];
+        let back = [0, 1].map(|side| (desc.refs[side] != 0).then_some(desc.back[side]));
+        drop(lists);
+        let all_weak = [0, 1]
+            .iter()
+            .all(|&side| back[side].is_none_or(|back| weak(back, Bud::new(frame, side))));
+        if !all_weak {
+            let mut lists = self.lists.lock();
+            if lists.lru.first() == Some(frame) {
+                lists.renew(frame);
+            }
+        }
+        all_weak
+    }
+
     /// The longest bud in bytes that [`Zbud::create`] would accept now. 0 if none.
     ///
     /// A codec that is given this as its limit stops early on data that could not be stored anyway.

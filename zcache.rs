@@ -17,6 +17,8 @@
 //!                    dedup.rs               equal to what is here, or
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
+//!                      history.rs           how often each page was put of late
+//!                      poor.rs              files whose pages do not shrink
 //!                    zbud.rs                in one half of a frame (file pages)
 //!                    persistent.rs
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
@@ -46,7 +48,10 @@ use crate::{
         choice,
         Choice, //
     },
-    policy::Policy,
+    policy::{
+        Admission,
+        Policy, //
+    },
     setup::boot_word,
     store::{
         Count,
@@ -71,6 +76,7 @@ mod folio;
 mod frame;
 #[path = "rust/frontswap.rs"]
 mod frontswap;
+mod history;
 #[path = "rust/kobject.rs"]
 mod kobject;
 #[path = "rust/lzo/src/lzo1x.rs"]
@@ -81,6 +87,7 @@ mod oom;
 mod param;
 mod persistent;
 mod policy;
+mod poor;
 #[path = "rust/random.rs"]
 mod random;
 #[cfg(CONFIG_ZCACHE_REPLAY)]
@@ -164,6 +171,11 @@ fn dedup_unless_set() -> Mode {
 /// Which equal pages share memory now.
 fn dedup_mode() -> Mode {
     DEDUP.get().unwrap_or_else(dedup_unless_set)
+}
+
+choice! {
+    /// Which file pages a full store takes.
+    static ADMISSION: Admission = "admission" in "zcache", or Admission::History;
 }
 
 /// What serves the hooks, once zcache is on. Set before the hooks are registered; never goes away.
@@ -260,7 +272,9 @@ impl System {
     fn new(percent: u32, persistent_percent: u32) -> Result<Self> {
         // SAFETY: Reads a counter.
         let ram = unsafe { bindings::totalram_pages() };
-        let policy = Policy::new(ram, percent).with_persistent(ram, persistent_percent);
+        let policy = Policy::new(ram, percent)
+            .with_persistent(ram, persistent_percent)
+            .with_admission(|| ADMISSION.get().unwrap_or(Admission::History));
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
                 policy,

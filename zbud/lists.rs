@@ -365,6 +365,13 @@ impl Lists {
         }
     }
 
+    /// Makes a frame that is on the LRU list the youngest there.
+    pub(super) fn renew(&mut self, frame: u32) {
+        self.leave_lru(frame);
+        self.table[frame].on_lru = true;
+        self.lru.push_last(&mut self.table, frame);
+    }
+
     /// Makes a filled bud visible, with one reference, and its frame the youngest. The frame must
     /// be settled afterwards.
     pub(super) fn publish(&mut self, frame: u32, side: usize) {

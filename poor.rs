@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files whose pages do not shrink: archives, pictures, films, what is encrypted.
+//!
+//! To find out that a page does not shrink takes about as long as to compress one. Pages of a file
+//! are alike, so after [`STREAK`] of them in a row that did not shrink, all but one in [`PROBE`]
+//! of that file's pages are refused unseen. The first one that does shrink ends that.
+//!
+//! A small table with one place for each hash of a file; a file that comes to a place drops what
+//! was known of another there. Nothing but a few pages more or less in the store depends on it, so
+//! a place is one atomic word without a lock.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use crate::{
+    history::mix,
+    tmem::BackRef, //
+};
+
+/// Files that are known at a time: 8 KiB.
+const PLACES: usize = 2048;
+
+/// So many pages in a row that did not shrink make a file one whose pages do not.
+const STREAK: u32 = 8;
+
+/// Of such a file, one page in so many is tried all the same.
+const PROBE: u64 = 16;
+
+/// Bits of a word that count; the others say which file it is.
+const COUNT_MASK: u32 = 0xff;
+
+/// What is known of files.
+pub(crate) struct Poor {
+    places: KVec<Atomic<u32>>,
+}
+
+impl Poor {
+    /// Nothing is known yet. May sleep. Fails with [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        let mut places = KVec::with_capacity(PLACES, GFP_KERNEL)?;
+        for _ in 0..PLACES {
+            places.push(Atomic::new(0), GFP_KERNEL)?;
+        }
+        Ok(Self { places })
+    }
+
+    /// Shall this page be refused without a try? Any context.
+    pub(crate) fn refuses(&self, page: BackRef) -> bool {
+        // By the page's name: the same pages are tried each time, and they lie all over the file.
+        self.place(page)
+            .is_some_and(|(word, file)| streak(word.load(Relaxed), file) >= STREAK)
+            && mix(page) % PROBE != 0
+    }
+
+    /// Notes whether a page shrank. Any context.
+    pub(crate) fn note(&self, page: BackRef, shrank: bool) {
+        let Some((word, file)) = self.place(page) else {
+            return;
+        };
+        let streak = streak(word.load(Relaxed), file);
+        let now = match shrank {
+            false => (streak + 1).min(STREAK),
+            // Most files' pages do, and leave the line to its other readers.
+            true if streak == 0 => return,
+            true => 0,
+        };
+        word.store(file | now, Relaxed);
+    }
+
+    /// Memory that it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Atomic<u32>>()
+    }
+
+    /// The place of a page's file, and the bits there that tell it from others.
+    fn place(&self, page: BackRef) -> Option<(&Atomic<u32>, u32)> {
+        let hash = mix(BackRef { index: 0, ..page });
+        // CAST: Both are below 2^32.
+        let number = (hash % PLACES as u64) as usize;
+        let file = (hash >> 32) as u32 & !COUNT_MASK;
+        Some((self.places.get(number)?, file))
+    }
+}
+
+/// How many pages of `file` in a row did not shrink, if `word` is of that file.
+fn streak(word: u32, file: u32) -> u32 {
+    if word & !COUNT_MASK == file {
+        word & COUNT_MASK
+    } else {
+        0
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache_poor)]
+mod tests {
+    use super::*;
+    use crate::tmem::PoolId;
+
+    fn page(file: u32, index: u32) -> BackRef {
+        BackRef {
+            pool: PoolId(1),
+            hash: file,
+            index,
+        }
+    }
+
+    fn refused(poor: &Poor, file: u32) -> usize {
+        (0..1600)
+            .filter(|index| poor.refuses(page(file, *index)))
+            .count()
+    }
+
+    #[test]
+    fn only_a_streak_makes_a_file_poor() -> Result {
+        let poor = Poor::new()?;
+        for index in 0..STREAK {
+            assert_eq!(refused(&poor, 1), 0);
+            poor.note(page(1, index), false);
+        }
+        // All but about one in sixteen.
+        let count = refused(&poor, 1);
+        assert!(count > 1400 && count < 1600);
+        assert_eq!(refused(&poor, 2), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn one_page_that_shrinks_ends_it() -> Result {
+        let poor = Poor::new()?;
+        for _ in 0..2 {
+            for index in 0..1000 {
+                poor.note(page(1, index), false);
+            }
+            assert!(refused(&poor, 1) > 0);
+            poor.note(page(1, 1000), true);
+            assert_eq!(refused(&poor, 1), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_that_shrinks_breaks_a_streak() -> Result {
+        let poor = Poor::new()?;
+        for index in 0..1000 {
+            poor.note(page(1, index), index % STREAK == STREAK - 1);
+            assert_eq!(refused(&poor, 1), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_table_forgets() -> Result {
+        let poor = Poor::new()?;
+        // CAST: Far below 2^32.
+        let files = 8 * PLACES as u32;
+        for file in 0..files {
+            for index in 0..STREAK {
+                poor.note(page(file, index), false);
+            }
+        }
+        let known = (0..files).filter(|file| refused(&poor, *file) > 0).count();
+        assert!(known <= PLACES);
+        assert!(known > PLACES * 9 / 10);
+        assert!(poor.bytes() >= 4 * PLACES);
+        Ok(())
+    }
+}

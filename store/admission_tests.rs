@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a full store takes, and what it does not even try.
+
+use super::*;
+use crate::{
+    policy::Admission,
+    tmem::PoolId, //
+};
+use kernel::page::PAGE_SIZE;
+
+const FRAMES: usize = 16;
+
+/// A page of a file; eight pages of a file are next to each other, so that none is a stream.
+fn back(number: u32) -> BackRef {
+    BackRef {
+        pool: PoolId(1),
+        hash: number / 8,
+        index: number % 8,
+    }
+}
+
+/// A page of which the first `random` bytes do not shrink.
+fn page(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
+    let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
+    let mut state = seed;
+    for byte in page.iter_mut().take(random) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // CAST: The upper byte, which is the random one.
+        *byte = (state >> 24) as u8;
+    }
+    Ok(page)
+}
+
+fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Store>>> {
+    KBox::try_pin_init(
+        Store::new(
+            Policy::new(frames * 100, 1).with_admission(admission),
+            |_, _| true,
+            || usize::MAX,
+            // As is the default: who was put how often is then known through the content.
+            || Mode::Pool,
+        ),
+        GFP_KERNEL,
+    )
+}
+
+/// Puts a page that fills more than half a frame; is it stored?
+fn put(store: &Store, number: u32) -> Result<bool> {
+    let result = store.create(Kind::Ephemeral, &*page(number, 2500)?, back(number));
+    Ok(result.is_ok())
+}
+
+#[kernel::macros::kunit_tests(zcache_admission)]
+mod tests {
+    use super::*;
+
+    /// A page that was put more often than the oldest takes its place at once; one that comes for
+    /// the first time does not, and is not compressed.
+    #[test]
+    fn seen_more_often_wins() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        for number in 0..FRAMES as u32 {
+            assert!(put(&store, number)?);
+        }
+        // The first loser of all replaces, and one in so many later on.
+        assert!(put(&store, 1000)?);
+        for number in 1001..1011 {
+            assert!(!put(&store, number)?);
+        }
+        assert!(store.stats().unseen.get() > 0);
+        assert_eq!(store.stats().outdone.get(), 0);
+        // Equally often: no. More often: yes.
+        assert!(!put(&store, 1001)?);
+        assert!(put(&store, 1001)?);
+        assert_eq!(store.stats().outdone.get(), 1);
+        assert_eq!(store.zbud().frames(), FRAMES);
+        Ok(())
+    }
+
+    /// The frame that is not beaten becomes the youngest, so that one old page that was seen often
+    /// does not shield the others.
+    #[test]
+    fn one_strong_page_does_not_shield_the_rest() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        for _ in 0..6 {
+            store.history.put(back(1));
+        }
+        for number in 0..FRAMES as u32 {
+            assert!(put(&store, number)?);
+        }
+        // The first that loses takes the oldest frame all the same: that of page 0.
+        assert!(put(&store, 500)?);
+        for _ in 0..2 {
+            store.history.put(back(600));
+        }
+        assert!(!put(&store, 600)?);
+        assert!(put(&store, 600)?);
+        assert_eq!(store.stats().outdone.get(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn all_takes_all() -> Result {
+        let store = new_store(FRAMES, || Admission::All)?;
+        for number in 0..200 {
+            assert!(put(&store, number)?);
+        }
+        assert_eq!(store.stats().full.get(), 0);
+        assert_eq!(store.zbud().stats().evicted_raw_pages, 200 - FRAMES as u64);
+        Ok(())
+    }
+
+    /// While there is room everything is admitted, whatever was seen.
+    #[test]
+    fn room_is_for_everybody() -> Result {
+        let store = new_store(100, || Admission::History)?;
+        for number in 0..90 {
+            assert!(put(&store, number)?);
+        }
+        Ok(())
+    }
+
+    /// Of a stream through a full store, hardly a page is compressed; yet what fits a hole is found.
+    #[test]
+    fn streams_are_hardly_tried() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        // Each leaves a hole of some 1500 bytes.
+        for number in 0..FRAMES as u32 {
+            assert!(put(&store, number)?);
+        }
+        for number in 1000..2000 {
+            put(&store, number)?;
+        }
+        // 63 in 64 of them, but for the first few.
+        assert!(store.stats().unseen.get() > 900);
+        // Now pages come that do fit: within 64 of them one is tried, and then each.
+        let zpages = store.zbud().stats().curr_zpages;
+        for number in 2000..2100 {
+            let small = page(number, 1000)?;
+            // What does not fit is not an error here.
+            let _ = store.create(Kind::Ephemeral, &small, back(number));
+        }
+        assert!(store.zbud().stats().curr_zpages >= zpages + FRAMES as u64 / 2);
+        Ok(())
+    }
+
+    /// Eight pages of a file that do not shrink, and the others are refused unseen; with `all`, each
+    /// is tried.
+    #[test]
+    fn files_that_do_not_shrink_are_left_alone() -> Result {
+        for (admission, tried) in [
+            ((|| Admission::History) as fn() -> Admission, 8..200),
+            (|| Admission::All, 1000..1001),
+        ] {
+            let store = new_store(100, admission)?;
+            for index in 0..1000 {
+                let back = BackRef {
+                    pool: PoolId(1),
+                    hash: 9,
+                    index,
+                };
+                let result = store.create(Kind::Ephemeral, &*page(index, PAGE_SIZE)?, back);
+                assert_eq!(result.err(), Some(E2BIG));
+            }
+            let (poor, skipped) = (store.stats().poor.get(), store.stats().poor_file.get());
+            assert_eq!(poor + skipped, 1000);
+            assert!(tried.contains(&poor));
+            // Other files are none the worse for it.
+            assert!(put(&store, 1)?);
+        }
+        Ok(())
+    }
+}
