@@ -372,7 +372,7 @@ fn cut_and_regrow(subject: &Subject) -> Result<Outcome> {
     subject.check_changed(2 * PER_PAGE, 16 * PER_PAGE, |_| Stamp::HOLE)
 }
 
-/// The put of the first page sleeps while the file is cut.
+/// The put of the first page sleeps for 20 ms, and meanwhile the file is cut.
 fn truncate_during_put(job: &Job) -> Result<Outcome> {
     let subject = Subject::new(job, 16)?;
     subject.store()?;
@@ -480,7 +480,7 @@ fn reference(job: &Job) -> Result<Outcome> {
         control::widen(1)?;
         let other = file.try_clone()?;
         let putting = thread::spawn(move || sys::page_out(&other, 1, 2));
-        // The put sleeps two ticks, with the folio locked.
+        // The put sleeps 20 ms, with the folio locked.
         sys::sleep_ms(4);
         let held = sys::Held::new(&file, PAGE as u64, PAGE);
         putting
@@ -538,7 +538,7 @@ fn reader_between(subject: &Subject, page: usize, evict: bool, write: impl FnOnc
     // The pool's mark is set, and nothing is cached.
     subject.store()?;
     let file = subject.file.try_clone()?;
-    // No put sleeps, but each invalidation does.
+    // No put sleeps, but each invalidation does, for 30 ms.
     control::widen(1_000_000_000)?;
     let reader = thread::spawn(move || -> Result<()> {
         sys::sleep_ms(6);
