@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # fsx, whose file is reclaimed all the time. An hour of it:
 # tests/coherency/long.
-# guest: ram=96M disk=400M time=120 words=zcache
+# guest: ram=96M disk=400M time=120 words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh
