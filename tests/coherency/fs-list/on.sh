@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # tests/fs.list with zcache on.
-# guest: ram=96M disk=400M time=200 words=zcache,nofrontswap
+# guest: ram=96M disk=400M time=200 words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/coherency/fs-list/lib.sh
 . /run/src/tests/coherency/fs-list/lib.sh
