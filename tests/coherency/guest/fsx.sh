@@ -18,7 +18,7 @@ for kind in ext4 ext4-1k xfs ext2; do
 	: >/run/mnt/fsx
 	"$PROGRAM" evict --every-ms 5 /run/mnt/fsx &
 	evict=$!
-	/run/bin/fsx -q -S $seed -N "${FSX_STEPS:-6000}" -P /tmp \
+	/run/bin/fsx -q -S $seed -N "${FSX_STEPS:-20000}" -P /tmp \
 		-f /tmp/fsx.toml /run/mnt/fsx || fail "fsx on $kind, seed $seed"
 	# fsx removes its file in the end, and that ends it as well.
 	kill $evict 2>/dev/null || :
