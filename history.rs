@@ -26,8 +26,8 @@
 //! Nothing walks the table for that. A set knows its age, and is halved when it is next looked at.
 //!
 //! Two pages of one set with equal tags are taken for one: one look in a hundred finds a page that
-//! was not put. A page more or less in the store is all that follows from any error here, so a set is
-//! one atomic word without a lock, and two processors that update it at once lose one update.
+//! was not put. A page more or less in the store is all that follows from any error here, so a set
+//! is one atomic word without a lock, and two processors that update it at once lose one update.
 
 use kernel::{
     prelude::*,
@@ -63,8 +63,8 @@ pub(crate) const MOST: u8 = 7;
 /// Counts are halved once in this many puts an entry.
 ///
 /// With one, a page that comes round after as many others as there are entries is forgotten most
-/// times, and in a simulation of wanted pages among a stream a third of the hits is lost. With four,
-/// it takes longer until pages that were wanted once give way.
+/// times, and in a simulation of wanted pages among a stream a third of the hits is lost. With
+/// four, it takes longer until pages that were wanted once give way.
 const SPAN: u64 = 2;
 
 /// One page in a set. A count of zero means that there is none.
@@ -381,8 +381,8 @@ mod tests {
     }
 
     /// A page cache of `cache` pages that forgets what it read first, over a store of `held` pages
-    /// that admits as `store.rs` does. Returns the percentage of hits in a scan of `scan` pages, from
-    /// the third pass on.
+    /// that admits as `store.rs` does. Returns the percentage of hits in a scan of `scan` pages,
+    /// from the third pass on.
     fn scan(cache: u32, held: usize, ram: usize, scan: u32, passes: u32) -> Result<usize> {
         let history = History::new(ram)?;
         let policy = crate::policy::Policy::new(ram, 50);

@@ -167,7 +167,8 @@ impl Persistent {
 
     /// Stores a page. `other` is asked for a frame when the system has none. May sleep.
     ///
-    /// Fails with [`E2BIG`] if the page does not shrink enough, with [`ENOSPC`] if there is no room.
+    /// Fails with [`E2BIG`] if the page does not shrink enough, with [`ENOSPC`] if there is no
+    /// room.
     pub(crate) fn create(
         &self,
         codec: &Codec,
@@ -249,8 +250,8 @@ impl Persistent {
         self.xvmalloc.compactable()
     }
 
-    /// Gives up to `frames` frames back without losing a page, and returns how many, besides the few
-    /// that wait for puts. Does not sleep or allocate.
+    /// Gives up to `frames` frames back without losing a page, and returns how many, besides the
+    /// few that wait for puts. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
         self.xvmalloc.drop_spares();
         self.xvmalloc.compact(frames)

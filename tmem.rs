@@ -42,7 +42,8 @@
 //
 //  3. `Tmem::spares`: held to take a node or to leave one.
 //
-// None of them nests in another. Memory is allocated, and pages and nodes are freed, with neither held.
+// None of them nests in another. Memory is allocated, and pages and nodes are freed, with neither
+// held.
 
 use core::{
     mem,

@@ -34,9 +34,9 @@
 //! # When memory is short
 //!
 //! Parcels are freed in any order, so after a while many frames may be half empty. As a name leads
-//! to a record and not to an address, parcels can be moved: [`Xvmalloc::compact`] empties the frames
-//! with the least in them into the holes of others, and gives them back. zsmalloc's shrinker does
-//! the same.
+//! to a record and not to an address, parcels can be moved: [`Xvmalloc::compact`] empties the
+//! frames with the least in them into the holes of others, and gives them back. zsmalloc's shrinker
+//! does the same.
 //!
 //! # Who owns a parcel
 //!
@@ -214,7 +214,8 @@ pub(crate) struct Xvmalloc {
 }
 
 impl Xvmalloc {
-    /// Makes an allocator for at most `max` frames, and at most about 2^31. Allocates about 1 byte a frame at once; may sleep.
+    /// Makes an allocator for at most `max` frames, and at most about 2^31. Allocates about 1 byte
+    /// a frame at once; may sleep.
     pub(crate) fn new(max: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             heap <- new_spinlock!(Heap::new(max, RUNS_PER_FRAME)?, "xvmalloc"),

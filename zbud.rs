@@ -340,7 +340,7 @@ impl Zbud {
 
     /// Like [`Zbud::reserve`], for when that has failed: reserves a frame that eviction empties.
     ///
-    /// `forget` as in [`Zbud::evict`]. Allocates nothing. If more frames are owned than the limit
+    /// `forget` as in [`Zbud::shrink`]. Allocates nothing. If more frames are owned than the limit
     /// allows, the frame goes back to the system instead: so a lowered limit takes effect.
     pub(crate) fn reserve_oldest(&self, mut forget: impl Forget) -> Option<Reservation<'_>> {
         let mut pages = 0;
@@ -355,7 +355,7 @@ impl Zbud {
     }
 
     /// Gives a frame away: a spare one, or else one that eviction empties. `forget` as in
-    /// [`Zbud::evict`]. Allocates nothing.
+    /// [`Zbud::shrink`]. Allocates nothing.
     pub(crate) fn take_frame(&self, mut forget: impl Forget) -> Option<Frame> {
         let mut lists = self.lists.lock();
         let spare = lists.retire_spare(0);
@@ -415,7 +415,7 @@ impl Zbud {
 
     /// Stores a copy of `data`, as far as there is room without a reservation.
     ///
-    /// `back` comes back in [`Zbud::evict`]. That can happen before this returns: the index then
+    /// `back` comes back in [`Zbud::shrink`]. That can happen before this returns: the index then
     /// does not have the bud yet and must say so.
     ///
     /// The caller owns the one reference to the bud. Never sleeps or allocates.
@@ -507,13 +507,8 @@ impl Zbud {
         Ok(result)
     }
 
-    /// Frees the oldest frame that can be had.
-    ///
-    /// For each bud in it, `forget` is asked to drop the index entry that `BackRef` leads to if it
-    /// has exactly this [`Bud`]. If it returns true, the reference that the entry owned belongs to
-    /// the eviction, which gives it back. If it returns false, somebody else is about to use the
-    /// bud: then the frame stays, as the youngest, and the next one is tried, up to eight. So it
-    /// does if one of its buds is spared. No lock is held around `forget`.
+    /// Frees the oldest frame that can be had, as [`Zbud::shrink`] does.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     pub(crate) fn evict(&self, forget: impl Forget) -> Evicted {
         self.evict_one(&mut { forget })
     }
@@ -533,7 +528,13 @@ impl Zbud {
         done
     }
 
-    /// Frees up to `frames` of the oldest frames, for a shrinker. `forget` as in [`Zbud::evict`].
+    /// Frees up to `frames` of the oldest frames that can be had.
+    ///
+    /// For each bud in it, `forget` is asked to drop the index entry that `BackRef` leads to if it
+    /// has exactly this [`Bud`]. If it returns true, the reference that the entry owned belongs to
+    /// the eviction, which gives it back. If it returns false, somebody else is about to use the
+    /// bud: then the frame stays, as the youngest, and the next one is tried, up to eight. So it
+    /// does if one of its buds is spared. No lock is held around `forget`.
     pub(crate) fn shrink(&self, frames: usize, mut forget: impl Forget) -> Evicted {
         let mut done = Evicted::default();
         while done.frames < frames {

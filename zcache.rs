@@ -464,7 +464,8 @@ struct Zcache {
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
 }
 
-/// The percentage to use where the user asked for `percent`, with a warning if that is not in range.
+/// The percentage to use where the user asked for `percent`, with a warning if that is not in
+/// range.
 fn percent_of(name: &str, percent: u32, max: u32, default: u32) -> u32 {
     policy::checked_percent(percent, max).unwrap_or_else(|| {
         pr_warn!("{name}={percent} is not in 1..={max}: using {default}\n");

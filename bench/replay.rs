@@ -72,7 +72,8 @@ const BATCH: usize = 64;
 /// Work memory of the C compressor, in bytes: an array of 2^13 16-bit positions.
 const C_WORK: usize = 16 << 10;
 
-// From include/linux: zsmalloc.h, lzo.h, kernel_read_file.h, vmalloc.h, for which there is no binding.
+// From include/linux: zsmalloc.h, lzo.h, kernel_read_file.h, vmalloc.h, for which there is no
+// binding.
 extern "C" {
     fn zs_create_pool(name: *const c_char) -> *mut c_void;
     fn zs_destroy_pool(pool: *mut c_void);

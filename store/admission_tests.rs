@@ -121,7 +121,8 @@ mod tests {
         Ok(())
     }
 
-    /// Of a stream through a full store, hardly a page is compressed; yet what fits a hole is found.
+    /// Of a stream through a full store, hardly a page is compressed; yet what fits a hole is
+    /// found.
     #[test]
     fn streams_are_hardly_tried() -> Result {
         let store = new_store(FRAMES, || Admission::History)?;
@@ -145,8 +146,8 @@ mod tests {
         Ok(())
     }
 
-    /// Eight pages of a file that do not shrink, and the others are refused unseen; with `all`, each
-    /// is tried.
+    /// Eight pages of a file that do not shrink, and the others are refused unseen; with `all`,
+    /// each is tried.
     #[test]
     fn files_that_do_not_shrink_are_left_alone() -> Result {
         for (admission, tried) in [

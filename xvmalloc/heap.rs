@@ -2,8 +2,8 @@
 
 //! What [`Xvmalloc`](super::Xvmalloc) knows about its frames: runs, and the holes by size.
 //!
-//! How frames are emptied is in `compact.rs`. Everything here but [`Heap::new`] runs under the lock of that type, and neither allocates or
-//! frees memory nor touches the content of a frame.
+//! How frames are emptied is in `compact.rs`. Everything here but [`Heap::new`] runs under the lock
+//! of that type, and neither allocates or frees memory nor touches the content of a frame.
 
 use super::{
     Parcel,

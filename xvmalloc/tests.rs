@@ -161,7 +161,7 @@ fn audit(heap: &Heap, promised: u32, frames: usize) -> Result<(), u32> {
                 continue;
             }
             State::Hole { prev, next } => {
-                demand!(len >= 1 && len < GRAINS);
+                demand!((1..GRAINS).contains(&len));
                 holes += 1;
                 free += len;
                 match prev {
