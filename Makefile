@@ -27,6 +27,7 @@ run test shell doctor lint series rebase-check check-arm64 uninstall distclean:
 
 bench:
 	@sh bench/twotrees
+	@sh bench/swap-cost
 
 stats:
 	@sh scripts/zcache-stats

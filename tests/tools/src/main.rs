@@ -13,6 +13,7 @@ mod record;
 mod report;
 mod scan;
 mod swap;
+mod swap_cost;
 mod swap_report;
 mod swapper;
 mod tree;
@@ -34,6 +35,9 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          --json FILE --device NAME [--passes N] [--asked-ms N]
                          [--latency-reads N] [--sysfs DIR]
        zcache-tools swap-report --json FILE NONE ZCACHE RAM
+       zcache-tools swap-cost --arm NAME --json FILE --reclaim FILE
+                         [--passes N] PAGES
+       zcache-tools swap-cost-report --json FILE ZCACHE ZSWAP...
        zcache-tools swapper --mib N [--seconds N] [--seed N] [--children N]
                          [--reclaim FILE]
        zcache-tools pages --to FILE --mib N PID
@@ -105,6 +109,19 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
+        Some("swap-cost") => match options.files.as_slice() {
+            [pages] => swap_cost::run(&swap_cost::Job {
+                arm: options.arm.context("--arm is missing")?,
+                pages: pages.clone(),
+                rounds: options.passes,
+                reclaim: options.reclaim.context("--reclaim is missing")?,
+                json: options.json.context("--json is missing")?,
+            }),
+            _ => bail!("{USAGE}"),
+        },
+        Some("swap-cost-report") => {
+            swap_cost::report(&options.json.context("--json is missing")?, &options.files)
+        }
         Some("swapper") => swapper::run(&swapper::Job {
             mib: options.mib.context("--mib is missing")? as usize,
             seconds: options.seconds,
