@@ -157,9 +157,9 @@ impl Stream {
     }
 
     fn pages(&self) -> &[PageBytes] {
-        // SAFETY: The call above has filled so many bytes, and nobody else knows them.
-        let bytes = unsafe { slice::from_raw_parts(self.start.cast::<u8>(), self.len) };
-        bytes.as_chunks().0
+        // SAFETY: The call above has filled so many bytes, and nobody else knows them. Arrays of
+        // bytes lie without gaps, anywhere.
+        unsafe { slice::from_raw_parts(self.start.cast(), self.len / PAGE_SIZE) }
     }
 }
 
