@@ -10,7 +10,8 @@
 use anyhow::{ensure, Context, Result};
 use memmap2::{Advice, MmapMut};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
@@ -18,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const PAGE: usize = 4096;
 /// How often the kernel is asked for all of it at the most: one request ends
 /// early where pages are in use.
-const REQUESTS: usize = 64;
+const REQUESTS: usize = 8;
 
 /// What to do.
 pub struct Job {
@@ -40,14 +41,18 @@ pub struct Job {
 ///
 /// No such pages, or a kernel that swaps out less than nine in ten of them.
 pub fn run(job: &Job) -> Result<bool> {
-    let pages = fs::read(&job.pages).with_context(|| format!("{}", job.pages.display()))?;
-    let mut memory = MmapMut::map_anon(pages.len())?;
-    memory.copy_from_slice(&pages);
-    drop(pages);
-    let hash = xxh3_64(&memory);
+    let name = || format!("{}", job.pages.display());
+    let mut pages = File::open(&job.pages).with_context(name)?;
+    let len = usize::try_from(pages.metadata()?.len())?;
     let (mut out_ns, mut in_ns) = (Vec::new(), Vec::new());
     let mut right = true;
     for _ in 0..job.rounds {
+        // New memory each time: pages that come back from swap may become active,
+        // and reclaim for one cgroup leaves active pages alone.
+        let mut memory = MmapMut::map_anon(len)?;
+        pages.rewind()?;
+        pages.read_exact(&mut memory).with_context(name)?;
+        let hash = xxh3_64(&memory);
         let before = swapped_pages()?;
         let begun = Instant::now();
         for _ in 0..REQUESTS {
