@@ -11,7 +11,7 @@ grep -q 'cleancache: on' "$Z/status" || fail 'the other half is off as well'
 holds 'one line in dmesg' \
 	"$(dmesg | grep -c 'frontswap not enabled: zswap is on')" -eq 1
 make_swap /dev/ubda
-/run/bin/zcache-tools swapper --mib 64 --seconds 3
+/run/bin/zcache-tools swapper --mib 56 --seconds 3
 holds 'no page was stored here' "$(counter pers_puts)" -eq 0
 holds 'zswap worked' "$(awk '/^zswpin/ { print $2 }' /proc/vmstat)" -gt 0
 swapoff /dev/ubda
