@@ -19,8 +19,7 @@ use crate::{
 /// What compressing one page needs besides the page.
 struct Scratch {
     lzo: lzo::Workspace,
-    /// Where the stream goes: a page that does not shrink is not worth more. Or, to compare it,
-    /// what it decompresses to.
+    /// Where the stream goes: a page that does not shrink is not worth more.
     stream: PageBytes,
 }
 
@@ -62,15 +61,6 @@ impl Codec {
             .flatten()
     }
 
-    /// Whether a stream is sound and makes exactly `page`. May sleep.
-    pub(crate) fn equals(&self, stream: &[u8], page: &PageBytes) -> bool {
-        self.scratch
-            .with(|scratch| {
-                decompress(stream, &mut scratch.stream).is_ok() && scratch.stream == *page
-            })
-            .unwrap_or(false)
-    }
-
     /// As [`decompress`], for a stream in two pieces. May sleep.
     ///
     /// Puts them together first: that adds a tenth to the time of such a page (see
@@ -109,6 +99,12 @@ pub(crate) fn decompress(stream: &[u8], page: &mut PageBytes) -> Result {
         Ok(PAGE_SIZE) if seal::holds(seal, page) => Ok(()),
         _ => Err(EIO),
     }
+}
+
+/// Whether a stream is sound and makes exactly `page`, in every byte. Does not sleep.
+pub(crate) fn equals(stream: &[u8], page: &PageBytes) -> bool {
+    seal::open(stream)
+        .is_some_and(|(stream, seal)| lzo::equals(stream, page) && seal::holds(seal, page))
 }
 
 /// The word that the whole page repeats, if it does. Stops at the first that differs.

@@ -377,6 +377,7 @@ impl Store {
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
                 self.times.found.add(timer.elapsed());
+                self.times.nothing.add(Timer::start().elapsed());
                 return Ok(Form::Bud(Bud::from_raw(copy), Some(name)));
             }
         }
@@ -547,9 +548,7 @@ impl Pam for Store {
 impl Copies for Store {
     fn equals(&self, copy: u32, page: &PageBytes) -> bool {
         self.zbud
-            .with_data(Bud::from_raw(copy), |stream| {
-                self.codec.equals(stream, page)
-            })
+            .with_data(Bud::from_raw(copy), |stream| codec::equals(stream, page))
             .unwrap_or(false)
     }
 

@@ -345,7 +345,7 @@ fn slot<const N: usize>(bytes: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
 /// Reads a length that goes on at the start of `input`.
 ///
 /// Returns what it adds to the length in the instruction, and the rest of the input.
-fn long_len(input: &[u8]) -> Option<(usize, &[u8])> {
+pub(super) fn long_len(input: &[u8]) -> Option<(usize, &[u8])> {
     let zeros = input.iter().position(|&byte| byte != 0)?;
     let (&last, rest) = input.get(zeros..)?.split_first()?;
     let len = zeros.saturating_mul(255).saturating_add(last.into());

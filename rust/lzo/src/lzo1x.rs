@@ -3,7 +3,8 @@
 //! LZO1X: the compressed format of the kernel's `lib/lzo` and of liblzo2.
 //!
 //! [`compress()`] writes what `lzo1x_1_compress()` would (another choice of matches, the same
-//! language), [`decompress()`] reads every LZO1X stream, whichever compressor made it.
+//! language), [`decompress()`] reads every LZO1X stream, whichever compressor made it. [`equals()`]
+//! tells whether a stream is that of certain data, and takes less time than to decompress it.
 //!
 //! # The format
 //!
@@ -47,6 +48,7 @@ use core::fmt;
 
 mod compress;
 mod decompress;
+mod equals;
 
 pub use compress::{
     compress,
@@ -55,6 +57,7 @@ pub use compress::{
     MAX_INPUT, //
 };
 pub use decompress::decompress;
+pub use equals::equals;
 
 /// The farthest that an M2 reaches, in bytes.
 const M2_MAX_DISTANCE: usize = 0x800;

@@ -12,6 +12,7 @@ use data::{
 use lzo_rs::{
     compress,
     decompress,
+    equals,
     worst_case,
     Error,
     Workspace, //
@@ -34,7 +35,36 @@ fn decode(src: &[u8], room: usize) -> Result<Vec<u8>, Error> {
         result,
         model::decompress(src, room),
     );
+    match &result {
+        Ok(data) => only_equal_to(src, data),
+        // If it were that of these bytes, or some of them, there would have been room.
+        Err(_) => {
+            let data = &out[32..32 + room];
+            assert!(!equals(src, data), "{src:02x?}");
+            assert!(!equals(src, &data[..room / 2]), "{src:02x?}");
+        }
+    }
     result
+}
+
+/// Looks that `src`, a stream of `data`, is told to be that of `data` and of nothing like it.
+fn only_equal_to(src: &[u8], data: &[u8]) {
+    assert!(equals(src, data), "{src:02x?}");
+    let mut other = data.to_vec();
+    for place in [0, data.len() / 2, data.len().saturating_sub(1)] {
+        if let Some(byte) = other.get_mut(place) {
+            *byte ^= 0x10;
+            assert!(!equals(src, &other), "{src:02x?}, byte {place}");
+            other[place] ^= 0x10;
+        }
+    }
+    assert!(data.is_empty() || !equals(src, &data[1..]), "{src:02x?}");
+    assert!(
+        data.is_empty() || !equals(src, &data[..data.len() - 1]),
+        "{src:02x?}"
+    );
+    other.push(0);
+    assert!(!equals(src, &other), "{src:02x?}");
 }
 
 /// A stream that starts with `count` literals (1, 2, 3, ...), and goes on with `rest`.

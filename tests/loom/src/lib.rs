@@ -18,6 +18,8 @@
 //! for that very page, and when all is dropped no frame is left. Violations panic. To show that
 //! they would, [`Bug`] breaks one rule at a time. Run with `cargo test --release`: two seconds.
 
+pub mod sharing;
+
 use loom::{
     cell::UnsafeCell,
     sync::Mutex, //

@@ -31,10 +31,12 @@ struct Metric {
     of: fn(&Round) -> Option<f64>,
 }
 
-/// A pass, and the one before it in the same guest.
+/// A pass, and the one before it in the same record.
 struct Round {
     pass: Pass,
     before: BTreeMap<String, u64>,
+    /// Which of its arm's records it is from.
+    turn: usize,
 }
 
 /// One arm, out of one record or several.
@@ -43,14 +45,62 @@ struct Side {
     tree_bytes: u64,
     ram_bytes: u64,
     rounds: Vec<Round>,
+    /// Records so far.
+    turns: usize,
     mismatches: u64,
+}
+
+/// A number that is taken from a turn of the first arm and the same turn of another one.
+struct PairMetric {
+    name: &'static str,
+    unit: &'static str,
+    /// What of the first arm, and what of the other.
+    of: (Taken, Taken),
+    /// Both as one number.
+    change: fn(f64, f64) -> f64,
+}
+
+/// What is taken from a pass.
+type Taken = fn(&Round) -> Option<f64>;
+
+const PAIR_METRICS: [PairMetric; 3] = [
+    PairMetric {
+        name: "seconds_change",
+        unit: "%",
+        of: (seconds, seconds),
+        change: |first, other| 100.0 * (other / first - 1.0),
+    },
+    PairMetric {
+        name: "put_found_of_stored",
+        unit: "%",
+        of: (put_stored, put_found),
+        change: |first, other| 100.0 * other / first,
+    },
+    PairMetric {
+        name: "put_stored_change_ns",
+        unit: "ns",
+        of: (put_stored, put_stored),
+        change: |first, other| other - first,
+    },
+];
+
+fn seconds(round: &Round) -> Option<f64> {
+    Some(round.pass.seconds)
+}
+
+fn put_found(round: &Round) -> Option<f64> {
+    clocked(round, "timing_found", 1)
+}
+
+fn put_stored(round: &Round) -> Option<f64> {
+    clocked(round, "timing_stored", 6)
 }
 
 const METRICS: [Metric; 14] = [
     Metric {
         name: "seconds",
         unit: "s",
-        of: |round| Some(round.pass.seconds),
+        of: seconds,
     },
     Metric {
         name: "disk_read_bytes",
@@ -100,12 +150,12 @@ const METRICS: [Metric; 14] = [
     Metric {
         name: "put_found_mean_ns",
         unit: "ns",
-        of: |round| clocked(round, "timing_found", 1),
+        of: put_found,
     },
     Metric {
         name: "put_stored_mean_ns",
         unit: "ns",
-        of: |round| clocked(round, "timing_stored", 6),
+        of: put_stored,
     },
     Metric {
         name: "put_missed_mean_ns",
@@ -209,18 +259,21 @@ fn add(sides: &mut Vec<Side>, arm: Arm) {
                 tree_bytes: arm.tree_bytes,
                 ram_bytes: arm.ram_bytes,
                 rounds: Vec::new(),
+                turns: 0,
                 mismatches: 0,
             });
             sides.len() - 1
         }
     };
     let side = &mut sides[place];
+    let turn = side.turns;
+    side.turns += 1;
     let mut before = None;
     for pass in arm.passes {
         side.mismatches += pass.mismatches;
         let counters = pass.counters.clone();
         if let Some(before) = before.replace(counters) {
-            side.rounds.push(Round { pass, before });
+            side.rounds.push(Round { pass, before, turn });
         }
     }
 }
@@ -262,6 +315,40 @@ fn median(samples: &[f64]) -> Option<f64> {
     })
 }
 
+/// The metric of each turn of `other` against the same turn of `first`, where both have one.
+fn pairs(first: &Side, other: &Side, metric: &PairMetric) -> Vec<f64> {
+    let of_turn = |side: &Side, turn: usize, of: Taken| {
+        let rounds = side.rounds.iter().filter(|round| round.turn == turn);
+        median(&rounds.filter_map(of).collect::<Vec<_>>())
+    };
+    (0..first.turns.min(other.turns))
+        .filter_map(|turn| {
+            let first = of_turn(first, turn, metric.of.0)?;
+            Some((metric.change)(first, of_turn(other, turn, metric.of.1)?))
+        })
+        .collect()
+}
+
+/// Where the median of what the samples are drawn from lies, but for one case in twenty.
+///
+/// Between two of the samples: each is above that median as often as below, whatever else is known
+/// of it, so how many are is a matter of counting. Fewer than six samples say nothing.
+fn interval(samples: &[f64]) -> Option<(f64, f64)> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    // Chance that exactly so many of them are below, then that so many or fewer are.
+    let mut exactly = 0.5f64.powi(i32::try_from(count).ok()?);
+    let (mut at_most, mut outside) = (exactly, 0);
+    while 2.0 * at_most <= 0.05 {
+        outside += 1;
+        exactly *= (count - outside + 1) as f64 / outside as f64;
+        at_most += exactly;
+    }
+    let low = outside.checked_sub(1)?;
+    Some((*sorted.get(low)?, *sorted.get(count - 1 - low)?))
+}
+
 fn pressure(side: &Side) -> f64 {
     side.tree_bytes as f64 / side.ram_bytes as f64
 }
@@ -272,19 +359,33 @@ fn new_records(job: &Job, sides: &[Side]) -> Vec<Value> {
         for metric in &METRICS {
             let samples = samples(side, metric);
             if !samples.is_empty() {
-                records.push(json!({
-                    "workload": job.workload,
-                    "arm": side.name,
-                    "device": job.device,
-                    "pressure": pressure(side),
-                    "metric": metric.name,
-                    "unit": metric.unit,
-                    "samples": samples,
-                }));
+                records.push(record(job, side, metric.name, metric.unit, &samples));
+            }
+        }
+    }
+    if let [first, others @ ..] = sides {
+        for other in others {
+            for metric in &PAIR_METRICS {
+                let samples = pairs(first, other, metric);
+                if !samples.is_empty() {
+                    records.push(record(job, other, metric.name, metric.unit, &samples));
+                }
             }
         }
     }
     records
+}
+
+fn record(job: &Job, side: &Side, metric: &str, unit: &str, samples: &[f64]) -> Value {
+    json!({
+        "workload": job.workload,
+        "arm": side.name,
+        "device": job.device,
+        "pressure": pressure(side),
+        "metric": metric,
+        "unit": unit,
+        "samples": samples,
+    })
 }
 
 /// Medians, one column an arm.
@@ -320,6 +421,35 @@ fn table(job: &Job, sides: &[Side]) -> String {
             };
         }
         lines += "\n";
+    }
+    if let [first, others @ ..] = sides {
+        for other in others {
+            lines += &paired(first, other);
+        }
+    }
+    lines
+}
+
+/// What the turns of two arms say, one against the other.
+fn paired(first: &Side, other: &Side) -> String {
+    let mut lines = String::new();
+    for metric in &PAIR_METRICS {
+        let samples = pairs(first, other, metric);
+        let (Some(median), Some((low, high))) = (median(&samples), interval(&samples)) else {
+            continue;
+        };
+        if lines.is_empty() {
+            lines += &format!(
+                "  {:<28}{:>14}   95 % interval of the median\n",
+                format!("{} against {}", other.name, first.name),
+                "median",
+            );
+        }
+        lines += &format!(
+            "  {:<28}{median:>14.2}   {low:.2} to {high:.2} ({} pairs)\n",
+            format!("{} ({})", metric.name, metric.unit),
+            samples.len(),
+        );
     }
     lines
 }
@@ -410,6 +540,60 @@ mod tests {
         let again = read_json(&job.json)?;
         assert_eq!(again["records"].as_array().map(Vec::len), Some(count));
         Ok(())
+    }
+
+    #[test]
+    fn turns_are_compared_in_pairs() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        // Each turn of the second arm takes a tenth more than that of the first, and turns differ
+        // by far more than that.
+        let arms: Vec<Arm> = (1..=10)
+            .flat_map(|turn| {
+                let time = f64::from(turn);
+                [
+                    arm("both", &[9.0, time, time], 20),
+                    arm("dedup", &[9.0, 1.1 * time, 1.1 * time], 10),
+                ]
+            })
+            .collect();
+        let job = job(folder.path(), &arms)?;
+        assert!(run(&job)?);
+        let value = read_json(&job.json)?;
+        let records = value["records"].as_array().context("records")?;
+        let change = records
+            .iter()
+            .find(|record| record["metric"] == "seconds_change")
+            .context("seconds_change")?;
+        assert_eq!(change["arm"], "dedup");
+        let samples = change["samples"].as_array().context("samples")?;
+        assert_eq!(samples.len(), 10);
+        for sample in samples {
+            assert!((sample.as_f64().context("a number")? - 10.0).abs() < 1e-6);
+        }
+        // Nothing was found or stored here.
+        assert!(!records
+            .iter()
+            .any(|record| record["metric"] == "put_found_of_stored"));
+        Ok(())
+    }
+
+    /// Against what tables of the sign test say.
+    #[test]
+    fn intervals_of_medians() {
+        let upto = |count: u32| (1..=count).rev().map(f64::from).collect::<Vec<_>>();
+        for (count, expected) in [
+            (0, None),
+            (5, None),
+            (6, Some((1.0, 6.0))),
+            (8, Some((1.0, 8.0))),
+            (9, Some((2.0, 8.0))),
+            (10, Some((2.0, 9.0))),
+            (12, Some((3.0, 10.0))),
+            (20, Some((6.0, 15.0))),
+            (25, Some((8.0, 18.0))),
+        ] {
+            assert_eq!(interval(&upto(count)), expected, "{count} samples");
+        }
     }
 
     #[test]

@@ -74,6 +74,31 @@ fn run_kernel_decompress(packed: &[Vec<u8>], out: &mut [u8; PAGE]) -> usize {
     sum
 }
 
+#[inline(never)]
+fn run_ours_equals(packed: &[Vec<u8>], pages: &[[u8; PAGE]]) -> usize {
+    let mut sum = 0;
+    for (stream, page) in packed.iter().zip(pages) {
+        assert!(lzo_rs::equals(black_box(&stream[..]), page));
+        sum += PAGE;
+    }
+    sum
+}
+
+/// The same without [`lzo_rs::equals`].
+#[inline(never)]
+fn run_ours_decompress_and_compare(
+    packed: &[Vec<u8>],
+    pages: &[[u8; PAGE]],
+    out: &mut [u8; PAGE],
+) -> usize {
+    let mut sum = 0;
+    for (stream, page) in packed.iter().zip(pages) {
+        sum += lzo_rs::decompress(black_box(&stream[..]), out).expect("a valid stream");
+        assert!(black_box(&*out) == page);
+    }
+    sum
+}
+
 /// One codec in one direction.
 struct Runner<'a> {
     name: &'a str,
@@ -138,6 +163,10 @@ fn main() -> ExitCode {
         runner("decompress: ours", || {
             run_ours_decompress(&packed, &mut [0; PAGE])
         }),
+        runner("decompress, compare", || {
+            run_ours_decompress_and_compare(&packed, &pages, &mut [0; PAGE])
+        }),
+        runner("equals: ours", || run_ours_equals(&packed, &pages)),
     ];
     if kernel::PRESENT {
         let (mut out, mut work) = ([0; ROOM], [0; kernel::WORK / 8]);

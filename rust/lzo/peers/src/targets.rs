@@ -10,6 +10,7 @@ use crate::{
 use lzo_rs::{
     compress,
     decompress,
+    equals,
     worst_case,
     Error,
     Workspace,
@@ -22,7 +23,8 @@ fn with_room(data: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::from(u16::from_le_bytes(*room)), rest))
 }
 
-/// Decompresses anything; the model must agree, the error included.
+/// Decompresses anything; the model must agree, the error included. And if it is a stream, it is
+/// equal to what it makes, and to nothing else.
 pub fn decode_any(data: &[u8]) {
     let Some((room, src)) = with_room(data) else {
         return;
@@ -30,6 +32,25 @@ pub fn decode_any(data: &[u8]) {
     let mut out = vec![0xa5; room];
     let result = decompress(src, &mut out).map(|len| out[..len].to_vec());
     assert_eq!(result, model::decompress(src, room));
+    match result {
+        Ok(mut data) => {
+            assert!(equals(src, &data));
+            // Which byte: any will do, but not the same one each time.
+            let place = src.iter().fold(0, |sum: usize, &byte| {
+                31 * (sum % 65536) + usize::from(byte)
+            });
+            let len = data.len();
+            if !data.is_empty() {
+                let place = place % data.len();
+                data[place] ^= 0xff;
+                assert!(!equals(src, &data));
+                data[place] ^= 0xff;
+            }
+            data.push(0);
+            assert!(!equals(src, &data));
+        }
+        Err(_) => assert!(!equals(src, &out)),
+    }
 }
 
 /// Compresses anything to a limit; what fits comes back, what does not is named.
@@ -46,6 +67,7 @@ pub fn round_trip(data: &[u8]) {
     let mut back = vec![0x5a; src.len()];
     assert_eq!(decompress(&packed[..len], &mut back), Ok(src.len()));
     assert!(back == src);
+    assert!(equals(&packed[..len], src));
 
     let mut limited = vec![0xa5; room];
     match compress(src, &mut limited, ws) {
