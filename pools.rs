@@ -24,7 +24,7 @@ pub(crate) type Table = File<()>;
 pub(crate) fn show() -> Result<Pin<KBox<Table>>> {
     let folder = Dir::new(c"zcache");
     KBox::pin_init(
-        folder.read_callback_file(c"pools", (), &|_, out| write_table(out)),
+        folder.read_callback_file(c"pools", (), &|(), out| write_table(out)),
         GFP_KERNEL,
     )
 }

@@ -112,6 +112,7 @@ mod timing;
 mod tmem;
 #[path = "rust/trace.rs"]
 mod trace;
+mod trial;
 #[path = "rust/usage.rs"]
 mod usage;
 #[path = "rust/workspace.rs"]
