@@ -51,12 +51,14 @@ while read -r name; do
 		;;
 	*) form='[0-9]+' ;;
 	esac
-	[ "$(wc -l <"$Z/$name")" -eq 1 ] && grep -qxE "$form" "$Z/$name" ||
+	if [ "$(wc -l <"$Z/$name")" -ne 1 ] || ! grep -qxE "$form" "$Z/$name"; then
 		fail "$name has another format: $(cat "$Z/$name")"
+	fi
 done </tmp/v2
-for name in $(grep 'always 0' "$ABI" | awk '{ print $1 }'); do
+awk '/always 0/ { print $1 }' "$ABI" | sort -u >/tmp/zero
+while read -r name; do
 	holds "$name" "$(counter "$name")" -eq 0
-done
+done </tmp/zero
 
 # The parts are the whole.
 holds 'misses and hits are all gets' "$(counter eph_gets)" -eq \
