@@ -156,3 +156,84 @@ mod events {
         pub(super) unsafe fn zcache_evict(pool: u64, hash: u32, index: u32, reason: u32);
     }
 }
+
+#[cfg(all(CONFIG_ZCACHE_KUNIT_TEST, CONFIG_TRACEPOINTS))]
+#[kernel::macros::kunit_tests(zcache_trace)]
+mod tests {
+    use super::*;
+
+    use core::ptr;
+
+    use kernel::{
+        error::to_result,
+        ffi::c_void,
+        prelude::*,
+        sync::atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    };
+
+    /// What the probe was called with last, and how often it was.
+    static SEEN: [Atomic<u64>; 6] = [const { Atomic::new(0) }; 6];
+
+    fn seen() -> [u64; 6] {
+        [0, 1, 2, 3, 4, 5].map(|place: usize| SEEN[place].load(Relaxed))
+    }
+
+    /// Notes its arguments, of the event `zcache_put`.
+    extern "C" fn probe(
+        _data: *mut c_void,
+        swapped: bool,
+        pool: u64,
+        object: u64,
+        index: u64,
+        result: u32,
+    ) {
+        let calls = SEEN[5].load(Relaxed) + 1;
+        let all = [swapped.into(), pool, object, index, result.into(), calls];
+        for (place, value) in SEEN.iter().zip(all) {
+            place.store(value, Relaxed);
+        }
+    }
+
+    /// Whoever listens gets every argument as it was given; nobody is called when nobody does.
+    #[test]
+    fn a_probe_sees_what_is_traced() -> Result {
+        let page = Page {
+            swapped: true,
+            pool: 1 << 40,
+            object: u64::MAX,
+            index: 7,
+        };
+        put(page, Put::Stored);
+        assert_eq!(seen(), [0; 6]);
+        let point = &raw mut bindings::__tracepoint_zcache_put;
+        // CAST: The kernel casts it back to a function with the arguments of the event.
+        let function = probe as *mut c_void;
+        // SAFETY: The probe has the event's arguments, and is static.
+        to_result(unsafe {
+            bindings::tracepoint_probe_register(point, function, ptr::null_mut())
+        })?;
+        put(page, Put::PoorFile);
+        let first = seen();
+        put(
+            Page {
+                swapped: false,
+                ..page
+            },
+            Put::Stored,
+        );
+        let second = seen();
+        // SAFETY: It was registered above.
+        to_result(unsafe {
+            bindings::tracepoint_probe_unregister(point, function, ptr::null_mut())
+        })?;
+        let poor_file = Put::PoorFile as u64;
+        assert_eq!(first, [1, 1 << 40, u64::MAX, 7, poor_file, 1]);
+        assert_eq!(second, [0, 1 << 40, u64::MAX, 7, 0, 2]);
+        put(page, Put::Full);
+        assert_eq!(seen(), second);
+        Ok(())
+    }
+}
