@@ -55,6 +55,10 @@ use crate::{
         Pam,
         PoolId, //
     },
+    trace::{
+        self,
+        Evict, //
+    },
     zbud::{
         self,
         Bud,
@@ -172,11 +176,16 @@ pub(crate) struct Count(Atomic<u64>);
 
 impl Default for Count {
     fn default() -> Self {
-        Self(Atomic::new(0))
+        Self::new()
     }
 }
 
 impl Count {
+    /// Zero.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
     /// The number now.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -291,6 +300,11 @@ impl Store {
         self.policy.limit()
     }
 
+    /// Frames held now, on both sides. Takes no lock.
+    pub(crate) fn frames(&self) -> usize {
+        self.zbud.frames() + self.persistent.xvmalloc().frames()
+    }
+
     /// Frames that are allowed now.
     pub(crate) fn allowed(&self) -> usize {
         let beside = self.policy.beside(self.persistent.xvmalloc().frames());
@@ -305,9 +319,19 @@ impl Store {
     /// Makes `frames` free, and returns how many are: by moving persistent pages together, which
     /// loses nothing, and then by eviction. Does not sleep or allocate.
     pub(crate) fn shrink(&self, frames: usize) -> usize {
+        self.give_back(frames, Evict::Pressure)
+    }
+
+    /// Makes all frames free that can be, before somebody is killed for memory. Like
+    /// [`Store::shrink`].
+    pub(crate) fn relieve(&self) -> usize {
+        self.give_back(usize::MAX, Evict::Oom)
+    }
+
+    fn give_back(&self, frames: usize, reason: Evict) -> usize {
         self.zbud.drop_spares();
         let moved = self.persistent.shrink(frames);
-        let evicted = self.zbud.shrink(frames - moved, Eviction::of(self));
+        let evicted = self.zbud.shrink(frames - moved, Eviction::of(self, reason));
         moved + evicted.frames
     }
 
@@ -363,12 +387,18 @@ impl Store {
                     .top_up(policy::ahead(allowed), 1, policy::put_flags());
                 Some(reservation)
             }
-            Err(_) if self.replaces(before) => self.zbud.reserve_oldest(Eviction::of(self)),
+            Err(_) if self.replaces(before) => {
+                self.zbud.reserve_oldest(Eviction::of(self, Evict::Room))
+            }
             Err(_) => None,
         }
     }
 
     /// Stores a page that does not repeat a word.
+    ///
+    /// Fails with [`E2BIG`] if it does not shrink enough, with [`EPERM`] if others of its file do
+    /// not, with [`ENOSPC`] if there is no room, and with [`EAGAIN`] if it was not even tried
+    /// because of that, as it was not put before.
     fn create_ephemeral(&self, page: &PageBytes, back: BackRef) -> Result<Form> {
         let flags = policy::put_flags();
         let before = self.history.put(back);
@@ -414,7 +444,7 @@ impl Store {
     ) -> Result<(Bud, Option<Prepared<'a>>)> {
         if !self.policy.admits_all() && self.poor.refuses(back) {
             self.stats.poor_file.add(1);
-            return Err(E2BIG);
+            return Err(EPERM);
         }
         let allowed = self.allowed();
         let reservation = self.room(allowed, before);
@@ -422,7 +452,7 @@ impl Store {
         if hole_for_new && !self.policy.holes().allows() {
             self.stats.unseen.add(1);
             self.stats.full.add(1);
-            return Err(ENOSPC);
+            return Err(EAGAIN);
         }
         let limit = match reservation {
             Some(_) => self
@@ -473,7 +503,7 @@ impl Pam for Store {
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
         if kind == Kind::Persistent {
             return self.persistent.create(&self.codec, page, || {
-                self.zbud.take_frame(Eviction::of(self))
+                self.zbud.take_frame(Eviction::of(self, Evict::Swap))
             });
         }
         if let Some(word) = codec::same_filled(page) {
@@ -560,13 +590,19 @@ impl Copies for Store {
 /// One call of zbud to evict.
 struct Eviction<'a> {
     store: &'a Store,
+    /// Why, for those who trace it.
+    reason: Evict,
     /// Shared pages passed by since the last one that went.
     in_a_row: u32,
 }
 
 impl<'a> Eviction<'a> {
-    fn of(store: &'a Store) -> Self {
-        Self { store, in_a_row: 0 }
+    fn of(store: &'a Store, reason: Evict) -> Self {
+        Self {
+            store,
+            reason,
+            in_a_row: 0,
+        }
     }
 }
 
@@ -583,7 +619,14 @@ impl zbud::Forget for Eviction<'_> {
     }
 
     fn forget(&mut self, back: BackRef, bud: Bud) -> bool {
-        let forget = self.store.forget;
+        let reason = self.reason;
+        let forget = |back: BackRef, handle| {
+            let gone = (self.store.forget)(back, handle);
+            if gone {
+                trace::evict(back.pool.0, back.hash, back.index, reason);
+            }
+            gone
+        };
         let gone = match Owner::of(back) {
             Owner::Entry(back) => forget(back, Form::Bud(bud, None).handle()),
             Owner::Content(name) => self.store.dedup.evict(name, bud.to_raw(), |back| {
@@ -602,6 +645,9 @@ mod shared_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 mod admission_tests;
+
+#[cfg(all(CONFIG_ZCACHE_KUNIT_TEST, not(CONFIG_SMP)))]
+mod reclaimable_tests;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_store)]

@@ -15,6 +15,7 @@ use crate::{
         Attribute,
         Output, //
     },
+    observe,
     persistent,
     tmem::{
         Gauge,
@@ -188,6 +189,26 @@ pub(crate) fn files() -> &'static [Attribute] {
     &NUMBERS
 }
 
+/// What else there is to know of each half.
+pub(crate) fn halves() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 4] = numbers! {
+        c"eph_misses": |s| {
+            let stats = s.tmem.stats();
+            let gets = stats.gets.of(Kind::Ephemeral).get() + s.stats.missed.get();
+            gets.saturating_sub(stats.hits.of(Kind::Ephemeral).get())
+        },
+        c"pers_misses": |s| {
+            let stats = s.tmem.stats();
+            let found = stats.hits.of(Kind::Persistent).get()
+                + stats.failed_gets.of(Kind::Persistent).get();
+            stats.gets.of(Kind::Persistent).get().saturating_sub(found)
+        },
+        c"refused_no_memory": |_system| observe::half(Kind::Ephemeral).no_memory.get(),
+        c"pers_refused_no_memory": |_system| observe::half(Kind::Persistent).no_memory.get(),
+    };
+    &NUMBERS
+}
+
 /// The files with more than one number.
 pub(crate) fn lists() -> &'static [Attribute] {
     static LISTS: [Attribute; 2] = [
@@ -246,21 +267,62 @@ pub(crate) fn ratio() -> &'static [Attribute] {
 /// How long puts took, in nanoseconds.
 #[cfg(CONFIG_ZCACHE_TIMING)]
 pub(crate) fn times() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 14] = numbers! {
+    static NUMBERS: [Attribute; 17] = numbers! {
         c"timing_found": |s| s.store().times().found.count(),
         c"timing_found_ns": |s| s.store().times().found.sum(),
         c"timing_found_p50_ns": |s| s.store().times().found.percentile(50),
         c"timing_found_p99_ns": |s| s.store().times().found.percentile(99),
+        c"timing_found_p999_ns": |s| s.store().times().found.permille(999),
         c"timing_stored": |s| s.store().times().stored.count(),
         c"timing_stored_ns": |s| s.store().times().stored.sum(),
         c"timing_stored_p50_ns": |s| s.store().times().stored.percentile(50),
         c"timing_stored_p99_ns": |s| s.store().times().stored.percentile(99),
+        c"timing_stored_p999_ns": |s| s.store().times().stored.permille(999),
         c"timing_missed": |s| s.store().times().missed.count(),
         c"timing_missed_ns": |s| s.store().times().missed.sum(),
         c"timing_missed_p50_ns": |s| s.store().times().missed.percentile(50),
         c"timing_missed_p99_ns": |s| s.store().times().missed.percentile(99),
+        c"timing_missed_p999_ns": |s| s.store().times().missed.permille(999),
         c"timing_nothing": |s| s.store().times().nothing.count(),
         c"timing_nothing_ns": |s| s.store().times().nothing.sum(),
+    };
+    &NUMBERS
+}
+
+/// How long each put and each get took, in nanoseconds.
+#[cfg(CONFIG_ZCACHE_TIMING)]
+pub(crate) fn latencies() -> &'static [Attribute] {
+    static NUMBERS: [Attribute; 30] = numbers! {
+        c"timing_eph_put": |_system| observe::half(Kind::Ephemeral).put.count(),
+        c"timing_eph_put_ns": |_system| observe::half(Kind::Ephemeral).put.sum(),
+        c"timing_eph_put_p50_ns": |_system| observe::half(Kind::Ephemeral).put.percentile(50),
+        c"timing_eph_put_p99_ns": |_system| observe::half(Kind::Ephemeral).put.percentile(99),
+        c"timing_eph_put_p999_ns": |_system| observe::half(Kind::Ephemeral).put.permille(999),
+        c"timing_eph_refused": |_system| observe::half(Kind::Ephemeral).refused.count(),
+        c"timing_eph_refused_ns": |_system| observe::half(Kind::Ephemeral).refused.sum(),
+        c"timing_eph_refused_p50_ns": |_system| observe::half(Kind::Ephemeral).refused.percentile(50),
+        c"timing_eph_refused_p99_ns": |_system| observe::half(Kind::Ephemeral).refused.percentile(99),
+        c"timing_eph_refused_p999_ns": |_system| observe::half(Kind::Ephemeral).refused.permille(999),
+        c"timing_eph_get": |_system| observe::half(Kind::Ephemeral).get.count(),
+        c"timing_eph_get_ns": |_system| observe::half(Kind::Ephemeral).get.sum(),
+        c"timing_eph_get_p50_ns": |_system| observe::half(Kind::Ephemeral).get.percentile(50),
+        c"timing_eph_get_p99_ns": |_system| observe::half(Kind::Ephemeral).get.percentile(99),
+        c"timing_eph_get_p999_ns": |_system| observe::half(Kind::Ephemeral).get.permille(999),
+        c"timing_pers_put": |_system| observe::half(Kind::Persistent).put.count(),
+        c"timing_pers_put_ns": |_system| observe::half(Kind::Persistent).put.sum(),
+        c"timing_pers_put_p50_ns": |_system| observe::half(Kind::Persistent).put.percentile(50),
+        c"timing_pers_put_p99_ns": |_system| observe::half(Kind::Persistent).put.percentile(99),
+        c"timing_pers_put_p999_ns": |_system| observe::half(Kind::Persistent).put.permille(999),
+        c"timing_pers_refused": |_system| observe::half(Kind::Persistent).refused.count(),
+        c"timing_pers_refused_ns": |_system| observe::half(Kind::Persistent).refused.sum(),
+        c"timing_pers_refused_p50_ns": |_system| observe::half(Kind::Persistent).refused.percentile(50),
+        c"timing_pers_refused_p99_ns": |_system| observe::half(Kind::Persistent).refused.percentile(99),
+        c"timing_pers_refused_p999_ns": |_system| observe::half(Kind::Persistent).refused.permille(999),
+        c"timing_pers_get": |_system| observe::half(Kind::Persistent).get.count(),
+        c"timing_pers_get_ns": |_system| observe::half(Kind::Persistent).get.sum(),
+        c"timing_pers_get_p50_ns": |_system| observe::half(Kind::Persistent).get.percentile(50),
+        c"timing_pers_get_p99_ns": |_system| observe::half(Kind::Persistent).get.percentile(99),
+        c"timing_pers_get_p999_ns": |_system| observe::half(Kind::Persistent).get.permille(999),
     };
     &NUMBERS
 }

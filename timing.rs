@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long puts take, for benchmarks. Without `CONFIG_ZCACHE_TIMING` all of this is nothing, and
+//! How long puts and gets take, for benchmarks. Without `CONFIG_ZCACHE_TIMING` all of this is nothing, and
 //! without the boot word `zcache_timing` nobody looks at the clock.
 
 #[cfg(CONFIG_ZCACHE_TIMING)]
@@ -122,8 +122,13 @@ impl Times {
 
     /// The time, in nanoseconds, within which `percent` of all were done. 0 if there were none.
     pub(crate) fn percentile(&self, percent: u64) -> u64 {
+        self.permille(10 * percent)
+    }
+
+    /// The same for thousandths.
+    pub(crate) fn permille(&self, permille: u64) -> u64 {
         let all = self.counts.iter().map(|count| count.load(Relaxed));
-        let wanted = (all.map(u64::from).sum::<u64>() * percent).div_ceil(100);
+        let wanted = (all.map(u64::from).sum::<u64>() * permille).div_ceil(1000);
         let mut so_far = 0;
         for (place, count) in self.counts.iter().enumerate() {
             so_far += u64::from(count.load(Relaxed));
@@ -182,5 +187,15 @@ mod tests {
         assert_eq!(TIMES.percentile(50), 12);
         assert_eq!(TIMES.percentile(80), 13);
         assert!(TIMES.percentile(99) > 1 << 23);
+        assert_eq!(TIMES.permille(800), 13);
+        assert_eq!(TIMES.permille(801), TIMES.percentile(99));
+        // One in two thousand that takes long is beyond the last thousandth that counts.
+        static MANY: Times = Times::new();
+        for _ in 0..1999 {
+            MANY.note(20);
+        }
+        MANY.note(5000);
+        assert_eq!(MANY.permille(999), 20);
+        assert!(MANY.permille(1000) > 4800);
     }
 }

@@ -46,8 +46,10 @@
 // held.
 
 use core::{
+    fmt,
     mem,
-    ops::RangeInclusive, //
+    ops::RangeInclusive,
+    str, //
 };
 
 use kernel::{
@@ -189,9 +191,67 @@ pub(crate) trait Pam: Send + Sync {
     }
 }
 
+/// What the pages of a pool belong to, for people: one line of ASCII, cut off if need be.
+#[derive(Clone, Copy)]
+pub(crate) struct Label {
+    text: [u8; Label::LEN],
+}
+
+impl Label {
+    /// The longest, in bytes: the type of a filesystem, and the name of its device.
+    const LEN: usize = 56;
+
+    const EMPTY: Self = Self {
+        text: [0; Self::LEN],
+    };
+
+    /// Two words with a space between. What is not a visible character becomes a question mark.
+    pub(crate) fn new(kind: &[u8], device: &[u8]) -> Self {
+        let mut label = Self::EMPTY;
+        let text = [kind, b" ", device].into_iter().flatten();
+        for (place, (to, from)) in label.text.iter_mut().zip(text).enumerate() {
+            *to = match from {
+                b'!'..=b'~' => *from,
+                b' ' if place == kind.len() => b' ',
+                _ => b'?',
+            };
+        }
+        label
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.text.split(|byte| *byte == 0).next();
+        f.write_str(
+            text.and_then(|text| str::from_utf8(text).ok())
+                .unwrap_or(""),
+        )
+    }
+}
+
+/// A pool, for those who list them.
+pub(crate) struct PoolView {
+    /// Its name.
+    pub(crate) id: PoolId,
+    /// What its pages are.
+    pub(crate) kind: Kind,
+    /// What they belong to.
+    pub(crate) label: Label,
+    /// Pages that a get would find.
+    pub(crate) pages: u64,
+    /// Pages ever stored.
+    pub(crate) puts: u64,
+    /// Gets ever.
+    pub(crate) gets: u64,
+    /// Those of them that filled the page.
+    pub(crate) hits: u64,
+}
+
 /// A pool's place in the table.
 struct Seat {
     pool: Arc<Pool>,
+    label: Label,
     /// Clients that use the pool; it is destroyed when the last one leaves.
     members: u32,
 }
@@ -357,7 +417,12 @@ impl<P: Pam> Tmem<P> {
             None => {
                 let id = PoolId(table.last_pool.checked_add(1).ok_or(ENOSPC)?);
                 table.last_pool = id.0;
-                let node = seat.into_node(id, Seat { pool, members: 0 });
+                let empty = Seat {
+                    pool,
+                    label: Label::EMPTY,
+                    members: 0,
+                };
+                let node = seat.into_node(id, empty);
                 table.pools.insert(node);
                 self.stats.pools.add(1);
                 id
@@ -370,6 +435,31 @@ impl<P: Pam> Tmem<P> {
             table.members.insert(member.into_node((client, id), ()));
         }
         Ok(id)
+    }
+
+    /// Says what the pages of a pool belong to. Does nothing if there is no such pool.
+    pub(crate) fn label_pool(&self, pool: PoolId, label: Label) {
+        if let Some(seat) = self.table.lock().pools.get_mut(&pool) {
+            seat.label = label;
+        }
+    }
+
+    /// Returns the pool with the lowest number above `id`. Does not sleep.
+    pub(crate) fn pool_after(&self, id: PoolId) -> Option<PoolView> {
+        let table = self.table.lock();
+        let cursor = table
+            .pools
+            .cursor_lower_bound(&PoolId(id.0.checked_add(1)?))?;
+        let (&id, Seat { pool, label, .. }) = cursor.current();
+        Some(PoolView {
+            id,
+            kind: pool.kind,
+            label: *label,
+            pages: pool.pages(),
+            puts: pool.puts.get(),
+            gets: pool.gets.get(),
+            hits: pool.hits.get(),
+        })
     }
 
     /// Takes `client` out of a pool. If it was the last one, the pool and its pages go.
@@ -416,6 +506,7 @@ impl<P: Pam> Tmem<P> {
         let pool = self.pool(id).ok_or(ENOENT)?;
         self.stats.puts.of(pool.kind).add(1);
         self.put_into(&pool, id, oid, index, page, gfp)
+            .inspect(|()| pool.puts.add(1))
             .inspect_err(|_| self.stats.failed_puts.of(pool.kind).add(1))
     }
 
@@ -478,6 +569,7 @@ impl<P: Pam> Tmem<P> {
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
         self.stats.gets.of(pool.kind).add(1);
+        pool.gets.add(1);
         let index = u32::try_from(index).map_err(|_| ENOENT)?;
         let place = Place::new(id, oid, index);
         let filled = if pool.shared.is_some() {
@@ -490,6 +582,7 @@ impl<P: Pam> Tmem<P> {
             return Err(EIO);
         }
         self.stats.hits.of(pool.kind).add(1);
+        pool.hits.add(1);
         Ok(())
     }
 

@@ -54,7 +54,10 @@
 // Order: index lock, then this one.
 
 use crate::{
-    frame::Frame,
+    frame::{
+        Frame,
+        ReclaimableFrame, //
+    },
     tmem::BackRef, //
 };
 use core::mem;
@@ -224,7 +227,7 @@ enum Try {
     /// Something is left in the frame. It is now the youngest, or will be when it is unpinned.
     Lost,
     /// The frame is owned no more. It must be dropped without the lock.
-    Freed(Option<Frame>),
+    Freed(Option<ReclaimableFrame>),
     /// The frame is now spare, and promised to the caller.
     Kept,
 }
@@ -310,7 +313,7 @@ impl Zbud {
         drop(lists);
 
         let page = self
-            .attempt(|| Frame::new(flags))
+            .attempt(|| ReclaimableFrame::new(flags))
             .map_err(|_| self.not_grown(|stats| &mut stats.failed_get_free_pages))?;
         let segment = if short {
             let init = pin_init::init_array_from_fn(|_| Desc::new());
@@ -362,13 +365,13 @@ impl Zbud {
         self.count_frames(&lists);
         drop(lists);
         if spare.is_some() {
-            return spare;
+            return spare.map(ReclaimableFrame::into_frame);
         }
         let mut pages = 0;
         for _ in 0..TRIES {
             match self.try_evict(false, &mut forget, &mut pages) {
                 Try::Lost => continue,
-                Try::Freed(frame) => return frame,
+                Try::Freed(frame) => return frame.map(ReclaimableFrame::into_frame),
                 Try::Nothing | Try::Kept => break,
             }
         }
@@ -695,7 +698,11 @@ impl Zbud {
     /// one, but none if there is no bud: so when the last page is gone, the last frame is too. Else
     /// no step adds more than one to that surplus: none makes two frames spare, breaks two
     /// promises, or does both.
-    fn finish(&self, mut lists: Guard<'_, Lists, SpinLockBackend>, empty: Option<Frame>) {
+    fn finish(
+        &self,
+        mut lists: Guard<'_, Lists, SpinLockBackend>,
+        empty: Option<ReclaimableFrame>,
+    ) {
         let wanted = lists.spares_wanted();
         let surplus = lists.retire_spare(wanted);
         let all = wanted == 0 && lists.has_idle();
@@ -724,6 +731,12 @@ impl Zbud {
         lists.growing -= 1;
         *counter(&mut lists.stats) += 1;
         NoFrame::Memory
+    }
+
+    /// Makes one of the allocations to come fail.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn fail_after(&self, allocations: u32) {
+        self.fail.store(allocations, Relaxed);
     }
 
     /// Runs an allocation, unless a test wants it to fail.

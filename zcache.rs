@@ -23,6 +23,7 @@
 //!                    persistent.rs
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
+//! who looks  -> sysfs.rs, pools.rs, observe.rs: counters, a list of pools, times, trace events
 //! ```
 //!
 //! Nothing happens without the boot word `zcache`.
@@ -60,9 +61,14 @@ use crate::{
     tmem::{
         ClientId,
         Kind,
+        Label,
         Oid,
         PoolId,
         Tmem, //
+    },
+    trace::{
+        Flush,
+        Page, //
     }, //
 };
 
@@ -81,12 +87,14 @@ mod history;
 mod kobject;
 #[path = "rust/lzo/src/lzo1x.rs"]
 mod lzo;
+mod observe;
 #[path = "rust/oom.rs"]
 mod oom;
 #[path = "rust/param.rs"]
 mod param;
 mod persistent;
 mod policy;
+mod pools;
 mod poor;
 #[path = "rust/random.rs"]
 mod random;
@@ -102,6 +110,11 @@ mod store;
 mod sysfs;
 mod timing;
 mod tmem;
+#[path = "rust/trace.rs"]
+mod trace;
+mod trial;
+#[path = "rust/usage.rs"]
+mod usage;
 #[path = "rust/workspace.rs"]
 mod workspace;
 mod xvmalloc;
@@ -286,6 +299,7 @@ impl System {
         )?;
         let client = tmem.new_client(GFP_KERNEL)?;
         let swap = tmem.new_pool(client, Kind::Persistent, None, GFP_KERNEL)?;
+        tmem.label_pool(swap, Label::new(b"swap", b"-"));
         Ok(Self {
             tmem,
             client,
@@ -321,12 +335,15 @@ fn file_pages() -> usize {
 }
 
 impl cleancache::Store for System {
-    fn create_pool() -> Option<NonZeroU64> {
+    fn create_pool(filesystem: cleancache::Filesystem<'_>) -> Option<NonZeroU64> {
         let system = get()?;
         let pool = system
             .tmem
             .new_pool(system.client, Kind::Ephemeral, None, GFP_KERNEL)
             .ok()?;
+        let cleancache::Filesystem { kind, device } = filesystem;
+        let label = Label::new(kind.to_bytes(), device.to_bytes());
+        system.tmem.label_pool(pool, label);
         NonZeroU64::new(pool.0)
     }
 
@@ -342,10 +359,12 @@ impl cleancache::Store for System {
             return false;
         };
         let stored = page.with_bytes(|bytes| {
-            system
-                .tmem
-                .put(PoolId(pool), &Oid(key), index, bytes, policy::put_flags())
-                .is_ok()
+            observe::put(file_page(pool, key, index), || {
+                let flags = policy::put_flags();
+                system
+                    .tmem
+                    .put(PoolId(pool), &Oid(key), index, bytes, flags)
+            })
         });
         if !stored {
             system.stats.put_to_flush.add(1);
@@ -357,10 +376,9 @@ impl cleancache::Store for System {
         get().is_some_and(|system| {
             system.top_up();
             page.with_bytes_mut(|bytes| {
-                system
-                    .tmem
-                    .get(PoolId(pool), &Oid(key), index, bytes)
-                    .is_ok()
+                observe::get(file_page(pool, key, index), || {
+                    system.tmem.get(PoolId(pool), &Oid(key), index, bytes)
+                })
             })
         })
     }
@@ -381,18 +399,25 @@ impl cleancache::Store for System {
         let Some(system) = get() else {
             return;
         };
+        let (tmem, id, oid) = (&system.tmem, PoolId(pool), Oid(key));
+        let page = file_page(pool, key, first);
         if first == last {
-            system.tmem.flush_page(PoolId(pool), &Oid(key), first);
+            observe::flush(page, last, Flush::Page, || {
+                tmem.flush_page(id, &oid, first).into()
+            });
         } else {
-            system
-                .tmem
-                .flush_range(PoolId(pool), &Oid(key), first..=last);
+            observe::flush(page, last, Flush::Range, || {
+                tmem.flush_range(id, &oid, first..=last)
+            });
         }
     }
 
     fn flush_inode(pool: u64, key: cleancache::Key, linked: bool) {
         if let Some(system) = get() {
-            let pages = system.tmem.flush_object(PoolId(pool), &Oid(key));
+            let page = file_page(pool, key, 0);
+            let pages = observe::flush(page, u64::MAX, Flush::Object, || {
+                system.tmem.flush_object(PoolId(pool), &Oid(key))
+            });
             if linked {
                 system.stats.inode_death.add(pages);
             }
@@ -410,15 +435,36 @@ fn swap_key(slot: Slot) -> (Oid, u64) {
     )
 }
 
+/// How to call a page of a file for those who look.
+fn file_page(pool: u64, key: cleancache::Key, index: u64) -> Page {
+    let [inode, ..] = key;
+    Page {
+        swapped: false,
+        pool,
+        object: inode,
+        index,
+    }
+}
+
+/// How to call a swapped page for those who look.
+fn swapped_page(pool: PoolId, slot: Slot) -> Page {
+    Page {
+        swapped: true,
+        pool: pool.0,
+        object: slot.area.into(),
+        index: slot.offset,
+    }
+}
+
 impl frontswap::Store for System {
     fn store_page(slot: Slot, page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
             page.with_bytes(|bytes| {
-                system
-                    .tmem
-                    .put(system.swap, &oid, index, bytes, policy::swap_flags())
-                    .is_ok()
+                observe::put(swapped_page(system.swap, slot), || {
+                    let flags = policy::swap_flags();
+                    system.tmem.put(system.swap, &oid, index, bytes, flags)
+                })
             })
         })
     }
@@ -427,14 +473,21 @@ impl frontswap::Store for System {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
             system.store().persistent().top_up();
-            page.with_bytes_mut(|bytes| system.tmem.get(system.swap, &oid, index, bytes).is_ok())
+            page.with_bytes_mut(|bytes| {
+                observe::get(swapped_page(system.swap, slot), || {
+                    system.tmem.get(system.swap, &oid, index, bytes)
+                })
+            })
         })
     }
 
     fn invalidate_page(slot: Slot) {
         if let Some(system) = get() {
             let (oid, index) = swap_key(slot);
-            system.tmem.flush_page(system.swap, &oid, index);
+            let page = swapped_page(system.swap, slot);
+            observe::flush(page, slot.offset, Flush::Page, || {
+                system.tmem.flush_page(system.swap, &oid, index).into()
+            });
         }
     }
 }
@@ -451,7 +504,18 @@ impl shrinker::Shrinker for System {
 
 impl oom::Relief for System {
     fn relieve() -> usize {
-        get().map_or(0, |system| system.store().shrink(usize::MAX))
+        get().map_or(0, |system| system.store().relieve())
+    }
+}
+
+impl usage::Usage for System {
+    fn usage() -> (usize, usize) {
+        get().map_or((0, 0), |system| {
+            let pages = &system.tmem.stats().pages;
+            let stored = pages.of(Kind::Ephemeral).now() + pages.of(Kind::Persistent).now();
+            // CAST: Both have 64 bits.
+            (system.store().frames(), stored as usize)
+        })
     }
 }
 
@@ -462,6 +526,8 @@ struct Zcache {
     _replay: kobject::Folder,
     _shrinker: Option<shrinker::Registration<System>>,
     _oom: Option<Pin<KBox<oom::Registration<System>>>>,
+    _usage: Option<usage::Registration<System>>,
+    _pools: Option<Pin<KBox<pools::Table>>>,
 }
 
 /// The percentage to use where the user asked for `percent`, with a warning if that is not in
@@ -491,11 +557,17 @@ impl Zcache {
         SYSTEM.populate(System::new(percent, persistent_percent)?);
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
+        self._usage = Some(usage::Registration::new());
+        self._pools = Some(pools::show()?);
         self._folder.add(sysfs::files())?;
+        self._folder.add(sysfs::halves())?;
         self._folder.add(sysfs::dedup())?;
         self._folder.add(sysfs::ratio())?;
         #[cfg(CONFIG_ZCACHE_TIMING)]
-        self._folder.add(sysfs::times())?;
+        {
+            self._folder.add(sysfs::times())?;
+            self._folder.add(sysfs::latencies())?;
+        }
         self._folder.add(sysfs::lists())?;
         pr_info!(
             "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"
@@ -519,6 +591,8 @@ impl kernel::Module for Zcache {
             _replay: kobject::Folder::in_mm(c"zcache_replay")?,
             _shrinker: None,
             _oom: None,
+            _usage: None,
+            _pools: None,
         };
         let status = if !ZCACHE.given() && !module_parameters::enable.value() {
             Status::NotAsked

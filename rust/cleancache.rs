@@ -25,13 +25,21 @@ use crate::folio::FolioPage;
 /// Identity of an inode within a pool.
 pub(crate) type Key = [u64; 3];
 
+/// A filesystem that is mounted.
+pub(crate) struct Filesystem<'a> {
+    /// Its type, such as `ext4`.
+    pub(crate) kind: &'a CStr,
+    /// The name of its device, or what it has instead.
+    pub(crate) device: &'a CStr,
+}
+
 /// A store of clean pages. One serves the whole system.
 ///
 /// All operations run in task context. What may sleep must not enter reclaim.
 pub(crate) trait Store: 'static {
     /// A new pool for one filesystem, with an id that is never used again; [`None`] if there is no
     /// memory. May sleep.
-    fn create_pool() -> Option<NonZeroU64>;
+    fn create_pool(filesystem: Filesystem<'_>) -> Option<NonZeroU64>;
 
     /// Drops a pool and its pages. May sleep.
     fn destroy_pool(pool: u64);
@@ -91,8 +99,20 @@ impl<T: Store> Table<T> {
         }
     }
 
-    extern "C" fn create_pool() -> u64 {
-        T::create_pool().map_or(0, NonZeroU64::get)
+    /// # Safety
+    ///
+    /// `sb` must be a superblock that is active.
+    unsafe extern "C" fn create_pool(sb: *const bindings::super_block) -> u64 {
+        // SAFETY: By the contract of this function; the type of a filesystem and its name live as
+        // long as one is mounted, the name of its device is not changed any more, and all are
+        // C strings.
+        let filesystem = unsafe {
+            Filesystem {
+                kind: CStr::from_char_ptr((*(*sb).s_type).name),
+                device: CStr::from_char_ptr((&raw const (*sb).s_id).cast()),
+            }
+        };
+        T::create_pool(filesystem).map_or(0, NonZeroU64::get)
     }
 
     extern "C" fn destroy_pool(pool: u64) {

@@ -20,6 +20,7 @@ use kernel::{
 };
 
 use core::{
+    mem::ManuallyDrop,
     ops::Range,
     ptr,
     slice, //
@@ -44,6 +45,53 @@ impl Frame {
             page: self.page.as_ptr(),
         }
     }
+}
+
+/// A [`Frame`] whose content can go at any time. As long as it exists, the kernel counts it as
+/// memory that it can have back (`NR_KERNEL_MISC_RECLAIMABLE`).
+pub(crate) struct ReclaimableFrame {
+    frame: Frame,
+}
+
+impl ReclaimableFrame {
+    /// Allocates a page. Sleeps if, and only if, `flags` allow it.
+    pub(crate) fn new(flags: Flags) -> Result<Self, AllocError> {
+        let frame = Frame::new(flags)?;
+        count_reclaimable(&frame, 1);
+        Ok(Self { frame })
+    }
+
+    /// Names the frame's memory, without keeping it.
+    pub(crate) fn bytes(&self) -> FrameBytes {
+        self.frame.bytes()
+    }
+
+    /// The same page, for content that has to stay.
+    pub(crate) fn into_frame(self) -> Frame {
+        let this = ManuallyDrop::new(self);
+        count_reclaimable(&this.frame, -1);
+        // SAFETY: `this` is not used any more, nor dropped, so that the page has one owner.
+        unsafe { ptr::read(&this.frame) }
+    }
+}
+
+impl Drop for ReclaimableFrame {
+    fn drop(&mut self) {
+        count_reclaimable(&self.frame, -1);
+    }
+}
+
+/// Adds `pages` to what the kernel counts as reclaimable, on the node of `frame`. Any context.
+fn count_reclaimable(frame: &Frame, pages: isize) {
+    // SAFETY: The page is valid as long as the frame exists, and only its node is looked at.
+    unsafe { bindings::mod_page_reclaimable(frame.page.as_ptr(), pages) };
+}
+
+/// Pages that the kernel counts as reclaimable, besides slabs.
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+pub(crate) fn reclaimable_pages() -> usize {
+    // SAFETY: Reads a counter.
+    unsafe { bindings::global_node_page_state(bindings::node_stat_item_NR_KERNEL_MISC_RECLAIMABLE) }
 }
 
 /// The memory of a [`Frame`]. Like a raw pointer, it does not keep the frame from being freed.

@@ -30,6 +30,7 @@ use kernel::{
 
 use super::{
     stats::{
+        Counter,
         Number,
         Stats, //
     },
@@ -230,6 +231,12 @@ pub(super) struct Pool {
     pub(super) shared: Option<Uuid>,
     /// Pages in the index; changes under bucket locks only. Spares an empty pool all searches.
     pages: Number,
+    /// Pages ever stored.
+    pub(super) puts: Counter,
+    /// Gets ever.
+    pub(super) gets: Counter,
+    /// Those of them that filled the page.
+    pub(super) hits: Counter,
     /// Set before the buckets are emptied for the last time, read under bucket locks: whoever
     /// locks a bucket after it was emptied sees it.
     dead: Atomic<bool>,
@@ -255,6 +262,9 @@ impl Pool {
                 kind,
                 shared,
                 pages: Number::default(),
+                puts: Counter::default(),
+                gets: Counter::default(),
+                hits: Counter::default(),
                 dead: Atomic::new(false),
                 buckets,
             },
@@ -263,9 +273,14 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Returns how many pages the pool has, without a lock.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages.get()
+    }
+
     /// Returns whether the pool has no pages, without a lock.
     pub(super) fn is_empty(&self) -> bool {
-        self.pages.get() == 0
+        self.pages() == 0
     }
 
     fn bucket(&self, hash: u32) -> &SpinLock<Tree> {

@@ -646,6 +646,38 @@ mod suite {
         Ok(())
     }
 
+    /// Pools in the order of their numbers, with what was done to each.
+    #[test]
+    fn pools_can_be_listed() -> Result {
+        let mut rig = Rig::new()?;
+        assert!(rig.tmem.pool_after(PoolId(0)).is_none());
+        let (first, swap) = (rig.pool(Ephemeral)?, rig.pool(Persistent)?);
+        rig.tmem.label_pool(swap, Label::new(b"swap", b"-"));
+        rig.tmem.label_pool(PoolId(99), Label::new(b"no", b"pool"));
+        let oid = Oid([1, 0, 0]);
+        for index in 0..3 {
+            rig.put(first, &oid, index, 5)?;
+        }
+        rig.get(first, &oid, 0)?;
+        assert!(rig.misses(first, &oid, 0));
+        rig.put(swap, &oid, 0, 6)?;
+        let view = rig.tmem.pool_after(PoolId(0)).ok_or(EINVAL)?;
+        assert!(view.id == first && view.kind == Ephemeral);
+        let counts = (view.pages, view.puts, view.gets, view.hits);
+        assert_eq!(counts, (2, 3, 2, 1));
+        let view = rig.tmem.pool_after(first).ok_or(EINVAL)?;
+        assert!(view.id == swap && view.kind == Persistent);
+        assert_eq!((view.pages, view.puts, view.hits), (1, 1, 0));
+        assert!(rig.tmem.pool_after(swap).is_none());
+        assert!(rig.tmem.pool_after(PoolId(u64::MAX)).is_none());
+        rig.tmem.destroy_pool(rig.client, first)?;
+        assert!(rig
+            .tmem
+            .pool_after(PoolId(0))
+            .is_some_and(|view| view.id == swap));
+        Ok(())
+    }
+
     #[test]
     fn get_from_a_shared_pool_leaves_the_page() -> Result {
         let mut rig = Rig::new()?;

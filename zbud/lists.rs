@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     frame::{
-        Frame,
-        FrameBytes, //
+        FrameBytes,
+        ReclaimableFrame, //
     },
     tmem::{
         BackRef,
@@ -59,7 +59,7 @@ pub(super) struct Link {
 /// What is known about one frame. The field arrays are indexed by side.
 pub(super) struct Desc {
     /// The frame; none while the descriptor is free.
-    pub(super) frame: Option<Frame>,
+    pub(super) frame: Option<ReclaimableFrame>,
     /// Where eviction finds the index entry of each bud.
     pub(super) back: [BackRef; 2],
     /// Neighbours, by [`ORDER`] and [`SIZE`].
@@ -405,7 +405,7 @@ impl Lists {
     }
 
     /// Settles a frame. If that leaves it empty, keeps it as a spare one or retires it.
-    pub(super) fn settle_or_retire(&mut self, frame: u32) -> Option<Frame> {
+    pub(super) fn settle_or_retire(&mut self, frame: u32) -> Option<ReclaimableFrame> {
         if !self.settle(frame) {
             return None;
         }
@@ -417,7 +417,7 @@ impl Lists {
     }
 
     /// Takes the page from a frame that is on no list. It must be dropped without the lock.
-    pub(super) fn retire(&mut self, frame: u32) -> Option<Frame> {
+    pub(super) fn retire(&mut self, frame: u32) -> Option<ReclaimableFrame> {
         let page = self.table[frame].frame.take();
         self.stats.curr_raw_pages -= u64::from(page.is_some());
         self.free.push_first(&mut self.table, frame);
@@ -439,7 +439,7 @@ impl Lists {
     }
 
     /// Retires a spare frame if there are more than `idle` that are not promised.
-    pub(super) fn retire_spare(&mut self, idle: u32) -> Option<Frame> {
+    pub(super) fn retire_spare(&mut self, idle: u32) -> Option<ReclaimableFrame> {
         // No overflow: both numbers count frames or tasks.
         if self.spare.len > self.promised + idle {
             let frame = self.spare.pop_first(&mut self.table)?;
@@ -469,7 +469,7 @@ impl Lists {
     }
 
     /// Adds a spare frame. If there is no descriptor for it, it comes back.
-    pub(super) fn add_frame(&mut self, page: Frame) -> Option<Frame> {
+    pub(super) fn add_frame(&mut self, page: ReclaimableFrame) -> Option<ReclaimableFrame> {
         let Some(frame) = self.free.pop_first(&mut self.table) else {
             return Some(page);
         };

@@ -13,5 +13,14 @@ real_bytes 100M >/run/mnt/file
 sync
 cat /run/mnt/file >/dev/null
 holds 'still one file' "$(echo "$Z"/*)" = "$Z/status"
+# Lines for those who read meminfo, but none for those who have an OOM kill.
+for line in Zcache Zcached; do
+	holds "$line" "$(awk -v name="$line:" '$1 == name { print $2 }' \
+		/proc/meminfo)" -eq 0
+done
+echo m >/proc/sysrq-trigger
+dmesg | grep -q 'pages RAM' || fail 'no dump of memory'
+! dmesg | grep 'pages zcache' || fail 'a dump of memory tells of zcache'
+holds 'no folder in debugfs' ! -e /sys/kernel/debug/zcache
 sh /run/src/scripts/zcache-stats && fail 'zcache-stats calls it on'
 umount /run/mnt

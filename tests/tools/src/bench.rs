@@ -468,6 +468,7 @@ mod tests {
             swap_read_bytes: 0,
             swap_written_bytes: 0,
             peak_page_cache_bytes: 0,
+            pressure: None,
             counters: BTreeMap::from([
                 ("stored_pages".to_string(), 30),
                 ("frames".to_string(), frames),

@@ -9,6 +9,7 @@ mod device;
 mod manifest;
 mod pages;
 mod plot;
+mod pressure;
 mod record;
 mod report;
 mod scan;

@@ -3,6 +3,7 @@
 //! What one arm of the main job measured, as it goes from guest to host.
 
 use crate::device::Latency;
+use crate::pressure::Pressure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,6 +55,9 @@ pub struct Pass {
     pub swap_written_bytes: u64,
     /// Largest page cache seen.
     pub peak_page_cache_bytes: u64,
+    /// How long tasks were stalled meanwhile; none where the kernel cannot tell.
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
     /// Every counter of zcache at the end of the pass.
     pub counters: BTreeMap<String, u64>,
 }

@@ -4,6 +4,7 @@
 //! words what was gained.
 
 use crate::plot;
+use crate::pressure::{self, Pressure};
 use crate::record::{Arm, Pass};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Map, Value};
@@ -85,6 +86,7 @@ fn merged(arms: &[Arm]) -> Value {
                 "swap_written_bytes": list(|pass| pass.swap_written_bytes.into()),
                 "peak_page_cache_bytes": list(|pass| pass.peak_page_cache_bytes.into()),
                 "ram_bytes": arm.ram_bytes,
+                "pressure": pressure::lists(&stalls(arm)),
                 "command_line": arm.command_line,
                 "latency": arm.latency,
                 "read_only_seconds": arm.bare.as_ref().map(|pass| pass.seconds),
@@ -188,6 +190,20 @@ fn store(before: Option<&Pass>, pass: &Pass) -> Option<Store> {
     })
 }
 
+/// How long tasks were stalled in each pass.
+fn stalls(arm: &Arm) -> Vec<Option<Pressure>> {
+    arm.passes.iter().map(|pass| pass.pressure).collect()
+}
+
+/// The line about it.
+fn stalled(arms: &[Arm]) -> String {
+    let all: Vec<_> = arms
+        .iter()
+        .map(|arm| (arm.name.as_str(), stalls(arm)))
+        .collect();
+    pressure::words(&all)
+}
+
 fn table(arms: &[Arm]) -> String {
     let mut text = String::from(
         "\narm     pass  seconds  MiB read  stored   frames  pages/frame (with   hits\n\
@@ -256,6 +272,7 @@ fn words(arms: &[Arm]) -> String {
             gain.to_ram_with_cold_pass
         );
     }
+    text += &stalled(arms);
     if let (Some(zcache), Some(ram)) = (&arms[1].bare, &arms[2].bare) {
         text += &format!(
             "Only reading, nothing done with it: {:.2} s, with RAM to spare {:.2} s.\n",
@@ -295,6 +312,7 @@ pub mod tests {
             swap_read_bytes: 0,
             swap_written_bytes: 0,
             peak_page_cache_bytes: 50 << 20,
+            pressure: None,
             counters: counters
                 .iter()
                 .map(|(name, value)| (name.to_string(), *value))

@@ -6,6 +6,7 @@
 use crate::counters;
 use crate::device;
 use crate::manifest::{self, Entry, READ_SIZE};
+use crate::pressure::{self, Pressure};
 use crate::record::{Arm, Pass};
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -106,6 +107,7 @@ fn one_pass(job: &Job, what: &str, entries: &[Entry], through: &[String]) -> Res
     let done = AtomicBool::new(false);
     let disk_before = counters::disk_reads(&job.device)?;
     let swap_before = counters::swap_bytes()?;
+    let pressure_before = Pressure::now()?;
     let (seconds, tally) = thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -122,6 +124,7 @@ fn one_pass(job: &Job, what: &str, entries: &[Entry], through: &[String]) -> Res
         (seconds, tally)
     });
     let tally = tally?;
+    let pressure = pressure::since(pressure_before, Pressure::now()?);
     let swap_after = counters::swap_bytes()?;
     let disk_after = counters::disk_reads(&job.device)?;
     let pass = Pass {
@@ -133,6 +136,7 @@ fn one_pass(job: &Job, what: &str, entries: &[Entry], through: &[String]) -> Res
         swap_read_bytes: swap_after.0 - swap_before.0,
         swap_written_bytes: swap_after.1 - swap_before.1,
         peak_page_cache_bytes: peak.into_inner().max(counters::memory()?.page_cache_bytes),
+        pressure,
         counters: counters::zcache(&job.sysfs)?,
     };
     println!(

@@ -9,6 +9,7 @@
 
 use crate::counters;
 use crate::device::{self, Latency};
+use crate::pressure::{self, Pressure};
 use crate::swapper::Random;
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ pub struct SwapPass {
     pub swap_read_bytes: u64,
     /// Bytes that went to it.
     pub swap_written_bytes: u64,
+    /// How long tasks were stalled meanwhile; none where the kernel cannot tell.
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
     /// Every counter of zcache at the end.
     pub counters: BTreeMap<String, u64>,
 }
@@ -251,9 +255,11 @@ fn mib(bytes: u64) -> f64 {
 /// Runs `work`, which returns bytes verified and files that were wrong.
 fn measured(job: &Job, work: impl FnOnce() -> Result<(u64, u64)>) -> Result<SwapPass> {
     let before = counters::swap_bytes()?;
+    let pressure_before = Pressure::now()?;
     let begun = Instant::now();
     let (verified_bytes, mismatches) = work()?;
     let seconds = begun.elapsed().as_secs_f64();
+    let pressure = pressure::since(pressure_before, Pressure::now()?);
     let after = counters::swap_bytes()?;
     Ok(SwapPass {
         seconds,
@@ -261,6 +267,7 @@ fn measured(job: &Job, work: impl FnOnce() -> Result<(u64, u64)>) -> Result<Swap
         mismatches,
         swap_read_bytes: after.0 - before.0,
         swap_written_bytes: after.1 - before.1,
+        pressure,
         counters: counters::zcache(&job.sysfs)?,
     })
 }

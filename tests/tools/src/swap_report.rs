@@ -3,6 +3,7 @@
 //! Puts the three arms of the swap workload side by side: under `swap` in
 //! `run.json`, as a table, and in plain words.
 
+use crate::pressure::{self, Pressure};
 use crate::swap::{SwapArm, SwapPass};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Map, Value};
@@ -92,6 +93,7 @@ fn merged(arms: &[SwapArm]) -> Value {
                 "pages": list(|pass| pass.counters.get("pers_stored_pages").copied().into()),
                 "frames": list(|pass| pass.counters.get("pers_frames").copied().into()),
                 "ram_bytes": arm.ram_bytes,
+                "pressure": pressure::lists(&stalls(arm)),
                 "command_line": arm.command_line,
                 "latency": arm.latency,
             }),
@@ -114,6 +116,20 @@ fn merged(arms: &[SwapArm]) -> Value {
         "gain": { "swap_reads_cut": reads_cut(arms),
                   "pages_a_frame": arms[1].passes.last().and_then(pages_a_frame) },
     })
+}
+
+/// How long tasks were stalled in each pass.
+fn stalls(arm: &SwapArm) -> Vec<Option<Pressure>> {
+    arm.passes.iter().map(|pass| pass.pressure).collect()
+}
+
+/// The line about it.
+fn stalled(arms: &[SwapArm]) -> String {
+    let all: Vec<_> = arms
+        .iter()
+        .map(|arm| (arm.name.as_str(), stalls(arm)))
+        .collect();
+    pressure::words(&all)
 }
 
 fn table(arms: &[SwapArm]) -> String {
@@ -177,6 +193,7 @@ fn words(arms: &[SwapArm]) -> String {
             seconds(&arms[2])
         );
     }
+    text += &stalled(arms);
     let metadata = counter(zcache, "metadata_bytes") as f64 / PAGE;
     let (pages, frames) = (
         counter(zcache, "pers_stored_pages") as f64,
@@ -204,6 +221,7 @@ mod tests {
             mismatches: 0,
             swap_read_bytes: read,
             swap_written_bytes: 7,
+            pressure: Some(Pressure::default()),
             counters: counters
                 .iter()
                 .map(|(name, value)| (name.to_string(), *value))
