@@ -93,3 +93,21 @@ fsx_settings() {
 	esac
 	grep -v "^$fs_out = " /run/src/tests/coherency/fsx.toml >/tmp/fsx.toml
 }
+
+# fsx_round KIND SEED STEPS: one run of fsx, whose file is reclaimed all the time.
+fsx_round() {
+	fsx_settings "$1"
+	: >/run/mnt/fsx
+	"$PROGRAM" evict --every-ms 5 /run/mnt/fsx &
+	fr_evict=$!
+	fr_status=0
+	/run/bin/fsx -q -S "$2" -N "$3" -P /tmp -f /tmp/fsx.toml /run/mnt/fsx \
+		>/tmp/said 2>&1 || fr_status=$?
+	# fsx removes its file in the end, and that ends it as well.
+	kill "$fr_evict" 2>/dev/null || :
+	wait "$fr_evict" 2>/dev/null || :
+	[ "$fr_status" -eq 0 ] || {
+		tail -n 60 /tmp/said
+		fail "fsx on $1, seed $2, $3 steps"
+	}
+}
