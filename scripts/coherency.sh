@@ -59,6 +59,14 @@ coherency_suite() {
 	else
 		result coherency 'these file systems take part and no other' failed
 	fi
+	# Two minutes of fsx, on another processor than the other guests.
+	stage 'coherency: fsx begins, beside what follows'
+	cs_fsx=$LOG/test-coherency-fsx.log
+	rm -rf "${OUT:?}/coherency-fsx"
+	sh "$ROOT/scripts/guest-test" "$COHERENCY" "$BIN" \
+		"$ROOT/tests/coherency/fsx.sh" "$OUT/coherency-fsx" \
+		>"$cs_fsx" 2>&1 </dev/null 9>&- &
+	CHILD_SH=$!
 	guest_tests coherency "$COHERENCY" "$ROOT/tests/coherency/guest"
 	cs_pages=0 cs_served=0
 	for cs_sum in "$OUT"/coherency/*/pages; do
@@ -75,6 +83,17 @@ coherency_suite() {
 	fi
 	say "  $cs_name"
 	on_and_off
+	stage 'coherency: fsx ends'
+	cs_rc=0
+	wait "$CHILD_SH" || cs_rc=$?
+	CHILD_SH=
+	if [ "$cs_rc" -eq 0 ]; then
+		result coherency 'fsx, all kinds of file system' passed
+	else
+		result coherency 'fsx, all kinds of file system' failed
+		tail -n 25 "$cs_fsx" | cut -c1-160
+		say "  its console: $OUT/coherency-fsx/console"
+	fi
 }
 
 # The suites of tests/fs.list, with zcache and without.

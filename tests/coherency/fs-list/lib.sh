@@ -36,3 +36,9 @@ while read -r kind suite; do
 	umount /run/mnt
 done </run/src/tests/fs.list
 cat /run/out/results
+# Both must be what they say: on with many hits, off with nothing there.
+if [ "$ZCACHE" = on ]; then
+	holds 'zcache is on: pages were served' "$(counter eph_hits)" -gt 2000
+else
+	holds 'zcache is off' ! -e "$Z/eph_hits"
+fi

@@ -1,56 +1,98 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# A disk that fails reads and writes now and then: what is read must be what
-# the disk has. ext4 without a journal, since one error in a journal ends all.
-# No failing writes for ext2: without zcache as well, its page cache then holds
-# what the disk does not, and the kernel warns of bitmaps.
-# guest: ram=96M disk=192M time=120 words=zcache,nofrontswap,zcache.admission=all errors=wanted
+# A disk that fails reads and writes now and then (dm-flakey), or in part
+# (dm-error), while one in 16 compressed pages is damaged: what is read must be
+# what the disk has. ext4 without a journal, since one error in a journal ends
+# all. No failing writes for ext2: without zcache as well, its page cache then
+# holds what the disk does not, and the kernel warns of bitmaps.
+# guest: ram=96M disk=192M time=120 words=zcache,nofrontswap,zcache.admission=all,zcache_corrupt errors=wanted
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh
 . /run/src/tests/coherency/guest/lib.sh
 
 sectors=$(cat /sys/block/ubda/size)
-# flaky UP DOWN WORDS...: a disk that works for UP seconds of each UP + DOWN.
-flaky() {
-	up=$1 down=$2
-	shift 2
-	dmsetup create flaky --noudevsync --table \
-		"0 $sectors flakey /dev/ubda 0 $up $down $# $*"
-	dmsetup mknodes
+# table WORDS...: for dmsetup. "broken": of each 8 MiB of the disk, 2 fail. "whole": none has. Else, dm-flakey works each other second.
+table() {
+	case $1 in
+	whole) echo "0 $sectors linear /dev/ubda 0" ;;
+	broken)
+		# Behind what mke2fs puts at the beginning.
+		echo "0 32768 linear /dev/ubda 0"
+		at=32768
+		while [ $at -lt "$sectors" ]; do
+			echo "$at 12288 linear /dev/ubda $at"
+			echo "$((at + 12288)) 4096 error"
+			at=$((at + 16384))
+		done
+		;;
+	*) echo "0 $sectors flakey /dev/ubda 0 1 1 $# $*" ;;
+	esac
 }
 
-seed=20
-for words in error_writes error_reads 'error_writes error_reads'; do
-	for type in ext4 ext2; do
-		case $type:$words in
-		ext2:*writes*) continue ;;
-		esac
-		mke2fs -q -F -t $type -O ^has_journal -N 4096 /dev/ubda
-		# shellcheck disable=SC2086
-		flaky 1 1 $words
-		until mount -t $type -o noatime,errors=continue \
-			/dev/mapper/flaky /run/mnt; do sleep 0.3; done
-		block=4096
-		exercise "$type, $words" 0 $seed --seconds 5 --errors --workers 1
-		seed=$((seed + 1))
-		grep '^operations:' /tmp/said | grep -q ' failures=[1-9]' ||
-			fail "no operation failed with $words"
-		umount /run/mnt
-		dmsetup remove flaky
-		nothing_held "after umount of $type with $words"
+# start TYPE WORDS...: a file system of that type on such a disk.
+start() {
+	st_type=$1
+	shift
+	mke2fs -q -F -t "$st_type" -O ^has_journal -N 4096 /dev/ubda
+	table "$@" | dmsetup create bad --noudevsync
+	dmsetup mknodes
+	until mount -t "$st_type" -o noatime,errors=continue \
+		/dev/mapper/bad /run/mnt; do sleep 0.3; done
+	block=4096
+}
+
+# Below the mounted file system, breaks the disk in part and mends it.
+break_and_mend() {
+	while :; do
+		for bm_table in broken whole; do
+			sleep 0.4
+			table $bm_table | dmsetup load bad
+			dmsetup suspend --nolockfs bad
+			dmsetup resume --noudevsync bad
+		done
 	done
-done
+}
+
+# run_on TYPE WORDS...: the exerciser on it, of whose operations some must fail.
+run_on() {
+	start "$@"
+	case $2 in
+	whole)
+		break_and_mend &
+		breaker=$!
+		;;
+	esac
+	exercise "$*" 0 "$seed" --seconds 5 --errors --workers 1
+	if [ -n "$breaker" ]; then
+		kill "$breaker"
+		wait "$breaker" 2>/dev/null || :
+		breaker=
+		# It may have been ended between the two.
+		dmsetup resume --noudevsync bad
+	fi
+	seed=$((seed + 1))
+	grep '^operations:' /tmp/said | grep -q ' failures=[1-9]' ||
+		fail "no operation failed on $*"
+	umount /run/mnt
+	dmsetup remove bad
+	nothing_held "after umount of $*"
+}
+
+seed=20 breaker=
+run_on ext4 error_writes
+run_on ext4 error_reads
+run_on ext4 error_writes error_reads
+run_on ext2 error_reads
+# A table that is swapped: dm-error.
+run_on ext4 whole
 needed had_error
+holds 'damage was found' "$(counter corrupt_pages)" -gt 100
 
 # The guard against what was written but not to the disk, out of order: the
 # exerciser must find that.
-mke2fs -q -F -t ext4 -O ^has_journal -N 4096 /dev/ubda
 echo had_error >/sys/module/cleancache/parameters/skip_guards
-flaky 1 1 error_writes
-until mount -t ext4 -o noatime,errors=continue /dev/mapper/flaky /run/mnt; do
-	sleep 0.3
-done
+start ext4 error_writes
 if "$PROGRAM" run --root /run/mnt --errors --workers 1 --seconds 20 --seed 24 \
 	>/tmp/said; then
 	fail 'the exerciser passed without the guard had_error'

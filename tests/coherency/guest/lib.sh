@@ -2,6 +2,7 @@
 # shellcheck shell=sh disable=SC2034
 # What the coherency tests share. Sourced in the guest, after tests/guest/lib.sh.
 PROGRAM=/run/bin/zcache-coherency
+GUARDS=/sys/kernel/debug/cleancache/guards
 mount -t cgroup2 none /sys/fs/cgroup
 
 # make KIND: the file system of that name on the test's disk, mounted. What is
@@ -15,7 +16,10 @@ make() {
 	ext2) mke2fs -q -F -t ext2 -b 4096 -N 4096 /dev/ubda ;;
 	ext2-1k) mke2fs -q -F -t ext2 -b 1024 -N 4096 /dev/ubda ;;
 	xfs) mkfs.xfs -q -f -m reflink=1 /dev/ubda ;;
-	xfs-exchange) mkfs.xfs -q -f -m reflink=1 -i exchange=1 /dev/ubda ;;
+	xfs-exchange)
+		mkfs.xfs -q -f -m reflink=1 /dev/ubda
+		"$PROGRAM" xfs-exchange /dev/ubda
+		;;
 	xfs-1k) mkfs.xfs -q -f -b size=1024 -m reflink=1 /dev/ubda ;;
 	esac
 	options=noatime
@@ -51,6 +55,7 @@ cases() {
 exercise() {
 	ex_kind=$1 ex_pages=$2 ex_seed=$3
 	shift 3
+	cat "$GUARDS" >/tmp/guards
 	"$PROGRAM" run --root /run/mnt --pages "$ex_pages" --seed "$ex_seed" \
 		--seconds 60 --block "$block" "$@" >/tmp/said || {
 		cat /tmp/said
@@ -85,6 +90,15 @@ needed() {
 	"$PROGRAM" guards "$@" || fail 'a guard had nothing to do'
 }
 
+# exerciser_needed GUARDS...: each had something to drop in its last run.
+exerciser_needed() {
+	for en_name; do
+		en_before=$(sed -n "s/^$en_name //p" /tmp/guards)
+		holds "the exerciser needed $en_name" \
+			"$(sed -n "s/^$en_name //p" "$GUARDS")" -gt "$en_before"
+	done
+}
+
 # fsx_settings KIND: what fsx can do on it, as /tmp/fsx.toml.
 fsx_settings() {
 	fs_out='no such line'
@@ -92,4 +106,52 @@ fsx_settings() {
 	ext2*) fs_out=punch_hole ;;
 	esac
 	grep -v "^$fs_out = " /run/src/tests/coherency/fsx.toml >/tmp/fsx.toml
+}
+
+# fsx_for SECONDS STEPS KIND...: fsx on each kind, whose file is reclaimed all the
+# time; with equal parts of the time, a new seed every so many steps. SEED is the
+# first.
+FSX_KINDS='ext4 ext4-1k ext4-inline ext4-journal ext2 ext2-1k xfs xfs-1k'
+fsx_for() {
+	ff_steps=$2 ff_part=$1
+	shift 2
+	ff_part=$((ff_part / $#))
+	for ff_kind; do
+		make "$ff_kind"
+		fsx_settings "$ff_kind"
+		ff_hits=$(counter eph_hits) ff_rounds=0 ff_took=0
+		ff_start=$(seconds)
+		while [ $ff_took -lt $ff_part ]; do
+			fsx_round "$ff_kind" "$SEED" "$ff_steps"
+			ff_rounds=$((ff_rounds + 1)) SEED=$((SEED + 1))
+			ff_took=$(($(seconds) - ff_start))
+		done
+		ff_hits=$(($(counter eph_hits) - ff_hits))
+		remove "$ff_kind"
+		echo "fsx on $ff_kind: $ff_rounds seeds, the last $((SEED - 1))," \
+			"$((ff_rounds * ff_steps)) steps in $ff_took s," \
+			"$ff_hits pages served by zcache, none wrong"
+		holds "fsx on $ff_kind: pages were served" \
+			$ff_hits -gt $((ff_rounds * ff_steps / 400))
+	done
+}
+
+# Since boot.
+seconds() { cut -d . -f 1 /proc/uptime; }
+
+# fsx_round KIND SEED STEPS: one run of fsx, on a file that is made for it.
+fsx_round() {
+	: >/run/mnt/fsx
+	"$PROGRAM" evict --every-ms 5 /run/mnt/fsx &
+	fr_evict=$!
+	fr_status=0
+	/run/bin/fsx -q -S "$2" -N "$3" -P /tmp -f /tmp/fsx.toml /run/mnt/fsx \
+		>/tmp/said 2>&1 || fr_status=$?
+	# fsx removes its file in the end, and that ends it as well.
+	kill "$fr_evict" 2>/dev/null || :
+	wait "$fr_evict" 2>/dev/null || :
+	[ "$fr_status" -eq 0 ] || {
+		tail -n 60 /tmp/said
+		fail "fsx on $1, seed $2, $3 steps"
+	}
 }

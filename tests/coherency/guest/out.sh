@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # What does not take part stays out: tmpfs, hostfs, an overlay's own names, the
-# block device, files that are swap, deleted files.
+# block device, files that are swap, deleted files. Each is read and reclaimed.
 # guest: ram=96M disk=256M time=60 words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
@@ -12,9 +12,9 @@ make ext4
 mkdir /run/mnt/lower /run/mnt/upper /run/mnt/work /tmp/over
 real_bytes 4M >/run/mnt/lower/file
 sync
-# The device below a mounted file system, tmpfs, the host's files.
+# The device below a mounted file system, the host's files.
 cp /run/mnt/lower/file /tmp/file
-"$PROGRAM" out /dev/ubda /tmp/file /usr/bin/perl || fail 'something went in'
+"$PROGRAM" out /dev/ubda /usr/bin/perl || fail 'something went in'
 
 # An overlay has no pages of its own: what goes in is the layer's, once.
 mount -t overlay -o lowerdir=/run/mnt/lower,upperdir=/run/mnt/upper,workdir=/run/mnt/work \
@@ -34,11 +34,14 @@ cmp /run/mnt/lower/file /tmp/file || fail 'the lower file changed'
 umount /tmp/over
 
 # Files of the file system that must stay out.
-dd if=/run/mnt/lower/file of=/run/mnt/swap bs=1M count=4 status=none
+cat /tmp/file /tmp/file /tmp/file /tmp/file >/run/mnt/swap
 mkswap /run/mnt/swap >/dev/null 2>&1
 chmod 600 /run/mnt/swap
 swapon /run/mnt/swap
 "$PROGRAM" out /run/mnt/swap || fail 'a swap file went in'
+# tmpfs is reclaimed only with swap.
+"$PROGRAM" out /tmp/file || fail 'tmpfs went in'
+cmp /tmp/file /run/mnt/lower/file
 swapoff /run/mnt/swap
 exec 3</run/mnt/lower/file
 rm /run/mnt/lower/file

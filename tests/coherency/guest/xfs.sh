@@ -19,11 +19,8 @@ make xfs-1k
 cases xfs-1k
 exercise xfs-1k 30000 5
 remove xfs-1k
-# xfsprogs before 6.10 cannot make such a file system.
-if mkfs.xfs -N -f -i exchange=1 /dev/ubda >/dev/null 2>&1; then
-	make xfs-exchange
-	cases xfs-exchange --mutate --only exchange
-	exercise xfs-exchange 30000 8
-	did exchange
-	remove xfs-exchange
-fi
+make xfs-exchange
+cases xfs-exchange --mutate --only exchange
+exercise xfs-exchange 30000 8
+did exchange
+remove xfs-exchange

@@ -11,6 +11,7 @@ use crate::block::{self, Stamp, BLOCK, PAGE, PER_PAGE};
 use crate::{control, sys};
 use anyhow::{bail, ensure, Context, Result};
 use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -789,9 +790,10 @@ fn drop_caches(job: &Job) -> Result<Outcome> {
     ensure!(stored >= 16 || !control::zcache(), "nothing is stored");
     control::drop_caches()?;
     let left = control::counter("stored_pages");
-    Ok(match left {
-        0 => Right,
-        _ => Wrong(format!("{left} pages are still stored")),
+    let frames = control::counter("frames");
+    Ok(match (left, frames) {
+        (0, 0) => Right,
+        _ => Wrong(format!("{left} pages are still stored, in {frames} frames")),
     })
 }
 
@@ -844,20 +846,29 @@ pub fn stays_out(path: &Path) -> Result<bool> {
         )
     };
     let before = counters();
+    let len = (&file).seek(SeekFrom::End(0))?.min(16 << 20);
     let mut data = vec![0; 1 << 20];
+    let mut gone = 0;
     for _ in 0..3 {
         let mut at = 0;
-        while at < 16 << 20 {
+        while at < len {
             match file.read_at(&mut data, at)? {
                 0 => break,
                 got => at += got as u64,
             }
         }
         sys::fadvise(&file, 0, 0, libc::POSIX_FADV_NORMAL)?;
-        if file.metadata()?.is_file() {
-            sys::page_out(&file, 0, usize::MAX / PAGE)?;
-        }
+        let cached = || -> Result<usize> {
+            let map = sys::Map::of(&file, len as usize, false)?;
+            Ok(map.resident()?.into_iter().filter(|here| *here).count())
+        };
+        // What is swapped out stays in memory for a while.
+        let before = (cached()?, control::swapped_out());
+        sys::page_out_within(&file, len as usize, 0, usize::MAX / PAGE)?;
+        gone += before.0.saturating_sub(cached()?);
+        gone += (control::swapped_out() - before.1) as usize;
     }
+    ensure!(gone > 0, "{}: nothing was reclaimed", path.display());
     let after = counters();
     // What was stored before, as of a file that is deleted since, may be read.
     Ok(before.0 == after.0 && after.1 <= before.1)

@@ -86,3 +86,10 @@ pub fn available() -> u64 {
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kib.unwrap_or(0) << 10
 }
+
+/// Pages that were swapped out, since boot.
+pub fn swapped_out() -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("pswpout "));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}

@@ -12,6 +12,7 @@ mod run;
 mod shrink;
 mod sys;
 mod world;
+mod xfs;
 
 use anyhow::{bail, Context, Result};
 use lexopt::prelude::*;
@@ -27,7 +28,8 @@ usage: zcache-coherency run --root DIR [--seconds N] [--pages N] [--seed N]
        zcache-coherency guards NAME...    fails for one that dropped nothing
        zcache-coherency evict [--every-ms N] FILE...    reclaims their clean
                         pages, once or until it is ended
-       zcache-coherency out FILE...       fails if one goes to zcache";
+       zcache-coherency out FILE...       fails if one goes to zcache
+       zcache-coherency xfs-exchange DISK    lets a new XFS exchange ranges";
 
 fn main() -> ExitCode {
     match start() {
@@ -127,6 +129,12 @@ fn start() -> Result<bool> {
                 all &= out;
             }
             Ok(all && !names.is_empty())
+        }
+        Some("xfs-exchange") => {
+            for name in &names {
+                xfs::allow_exchange(name.as_ref())?;
+            }
+            Ok(!names.is_empty())
         }
         _ => bail!("{USAGE}"),
     }

@@ -4,7 +4,7 @@
 //! all ways there are, under pressure; each block that is read is compared.
 
 use crate::block::{Random, PAGE, PER_PAGE};
-use crate::op::{Chooser, Direct, Op, Step, MOST};
+use crate::op::{Chooser, Direct, Op, Reading, Step, MOST};
 use crate::world::{Mismatch, World};
 use crate::{control, race, shrink, sys};
 use anyhow::{bail, Context, Result};
@@ -262,42 +262,64 @@ fn tell(job: &Job, worker: usize, round: u64, steps: Vec<Step>, mismatch: &Misma
     );
     let end = Instant::now() + Duration::from_secs(30);
     let related = shrink::related(&steps, mismatch.file);
-    let fails = |steps: &[Step]| replay(job, worker, steps).unwrap_or(false);
-    let short = if fails(&related) {
-        let short = shrink::shorten(related, fails, || Instant::now() < end);
-        println!(
-            "shortest history that does it again, {} steps:",
-            short.len()
-        );
-        short
-    } else {
-        println!(
-            "it does not happen again: it took a race. The last of {} steps:",
-            related.len()
-        );
-        related
-    };
-    let shown = short.len().saturating_sub(40);
-    for step in &short[shown..] {
+    for pressure in PRESSURES {
+        let fails = |steps: &[Step]| replay(job, worker, steps, pressure).unwrap_or(false);
+        if fails(&related) {
+            let short = shrink::shorten(related, fails, || Instant::now() < end);
+            println!(
+                "shortest history that does it again, {} steps:",
+                short.len()
+            );
+            show(&short);
+            let names: Vec<&str> = pressure.iter().map(Op::name).collect();
+            println!("and after each, on its files: {}", names.join(", "));
+            return;
+        }
+    }
+    println!(
+        "it does not happen again: it took a race. The last of {} steps:",
+        related.len()
+    );
+    show(&related);
+}
+
+fn show(steps: &[Step]) {
+    for step in &steps[steps.len().saturating_sub(40)..] {
         println!("  {step}");
     }
 }
 
-/// Does steps anew, in a new folder, and moves everything to zcache after each.
-fn replay(job: &Job, worker: usize, steps: &[Step]) -> Result<bool> {
+const PAGE_OUT: Op = Op::PageOut {
+    from: 0,
+    count: MOST,
+};
+const READ: Op = Op::Read {
+    how: Reading::Plain,
+    from: 0,
+    count: MOST,
+};
+
+/// What is done to the files of each step when a history is done again.
+const PRESSURES: [&[Op]; 2] = [
+    // The step finds its files in zcache, and nothing is put before they are read.
+    &[Op::Sync, Op::Forget, READ, PAGE_OUT],
+    // What the step left goes to zcache.
+    &[PAGE_OUT],
+];
+
+/// Does steps anew, in a new folder, with a pressure after each.
+fn replay(job: &Job, worker: usize, steps: &[Step], pressure: &[Op]) -> Result<bool> {
     let root = job.root.join(format!("replay.{worker}"));
     let mut world = World::new(root, job.files, unit(job), job.errors)?;
-    let out = Op::PageOut {
-        from: 0,
-        count: MOST,
-    };
     for step in steps {
         if world.step(*step)?.is_some() {
             return Ok(true);
         }
         for file in [Some(step.file), step.op.other()].into_iter().flatten() {
-            if world.step(Step { file, op: out })?.is_some() {
-                return Ok(true);
+            for op in pressure {
+                if world.step(Step { file, op: *op })?.is_some() {
+                    return Ok(true);
+                }
             }
         }
     }

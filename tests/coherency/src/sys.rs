@@ -112,7 +112,11 @@ impl Drop for Map {
 /// Reclaims what the page cache holds of pages `first..end` of a file. Each is
 /// offered to zcache. Dirty pages stay.
 pub fn page_out(file: &File, first: usize, end: usize) -> Result<()> {
-    let len = file.metadata()?.len() as usize;
+    page_out_within(file, file.metadata()?.len() as usize, first, end)
+}
+
+/// The same of a file, or a device, of `len` bytes.
+pub fn page_out_within(file: &File, len: usize, first: usize, end: usize) -> Result<()> {
     if len == 0 {
         return Ok(());
     }
