@@ -4,9 +4,9 @@
 //!
 //! It decides nothing: pages of one hash are compared. Every put pays for it, so it has to be fast,
 //! and a page that is put has not been used for long: what costs is to get it from memory. That
-//! takes a microsecond for all of its 64 cache lines, some 30 ns for each, while compression, which
-//! reads them one by one, does not wait for them at all. So the hash takes [`LINES`] lines: the
-//! first one, which is all that short files have, and one out of each quarter.
+//! takes a microsecond for all of its 64 cache lines, while compression, which reads them one by
+//! one, does not wait for them at all. So the hash takes [`LINES`] lines: the first one, which is
+//! all that short files have, and one out of each eighth.
 //!
 //! Pages that differ in other lines only have one hash. They are told apart by a comparison, a few
 //! of them; see `Shard::publish`. Which lines count is secret and random, as is the key: nobody
@@ -23,7 +23,7 @@ use kernel::page::PAGE_SIZE;
 const LINE: usize = 64;
 
 /// Parts of the page of which each gives one line, beside the first line.
-const PARTS: usize = 4;
+const PARTS: usize = 8;
 
 /// Lines that are taken.
 const LINES: usize = PARTS + 1;

@@ -700,27 +700,27 @@ mod suite {
             counts[hash.shard as usize] += 1;
             tags.push(hash.tag, GFP_KERNEL)?;
         }
-        // Five lines of 512 bits.
-        assert_eq!(tags.len(), 2560);
-        // 160 on average, with a deviation of 12.
+        // Nine lines of 512 bits.
+        assert_eq!(tags.len(), 4608);
+        // 288 on average, with a deviation of 16.
         for count in counts {
-            assert!(count > 80 && count < 240);
+            assert!(count > 180 && count < 400);
         }
         tags.sort_unstable();
-        // Of 2^30 tags: one key in three hundred has one pair that is equal.
+        // Of 2^30 tags: one key in a hundred has one pair that is equal.
         let equal = tags.windows(2).filter(|pair| pair[0] == pair[1]).count();
         assert!(equal <= 2);
         Ok(())
     }
 
-    /// The first line is all that short files have; of each quarter, one line is taken.
+    /// The first line is all that short files have; of each eighth, one line is taken.
     #[test]
     fn all_parts_of_a_page_count() -> Result {
         for _ in 0..100 {
             let key = hash::Key::random();
             assert!(key.takes(0) && key.takes(63));
-            for part in 0..4 {
-                let taken = (1024 * part..1024 * (part + 1)).filter(|byte| key.takes(*byte));
+            for part in 0..8 {
+                let taken = (512 * part..512 * (part + 1)).filter(|byte| key.takes(*byte));
                 assert_eq!(taken.count(), if part == 0 { 128 } else { 64 });
             }
         }
