@@ -4,6 +4,7 @@
 //! `bench.json` and as a table.
 
 use crate::record::{Arm, Pass};
+use crate::stats::median;
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
@@ -225,7 +226,12 @@ fn add(sides: &mut Vec<Side>, arm: Arm) {
     }
 }
 
-fn read_json(path: &Path) -> Result<Map<String, Value>> {
+/// The object in a file of records; an empty one where there is no file.
+///
+/// # Errors
+///
+/// Something else is in it.
+pub fn read_json(path: &Path) -> Result<Map<String, Value>> {
     if !path.exists() {
         return Ok(Map::new());
     }
@@ -235,7 +241,12 @@ fn read_json(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-fn machine() -> Result<String> {
+/// Processors, and what they are.
+///
+/// # Errors
+///
+/// No `/proc/cpuinfo`.
+pub fn machine() -> Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let model = text
         .lines()
@@ -250,16 +261,6 @@ fn machine() -> Result<String> {
 
 fn samples(side: &Side, metric: &Metric) -> Vec<f64> {
     side.rounds.iter().filter_map(metric.of).collect()
-}
-
-fn median(samples: &[f64]) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    Some(match sorted.len() % 2 {
-        0 => (sorted[sorted.len() / 2 - 1] + upper) / 2.0,
-        _ => upper,
-    })
 }
 
 fn pressure(side: &Side) -> f64 {
@@ -427,12 +428,5 @@ mod tests {
         job.files.clear();
         assert!(run(&job).is_err());
         Ok(())
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
     }
 }
