@@ -27,6 +27,5 @@ run test shell stats doctor lint series rebase-check check-arm64 uninstall distc
 	@sh scripts/$@
 
 bench:
-	@sh bench/policy
-	@sh bench/twotrees
-	@sh bench/swap-cost
+	@result=0; for bench in policy twotrees swap-cost; do \
+		sh bench/$$bench || result=1; done; exit $$result
