@@ -7,9 +7,10 @@ help:
 	@echo 'make run        the main job: one workload without zcache, with it,'
 	@echo '                and with RAM to spare (FULL=1: a larger tree too)'
 	@echo 'make test       every test; the last line counts them'
-	@echo 'make bench      side by side: what deduplication gains and costs'
-	@echo 'make shell      a shell in a guest with zcache on'
-	@echo 'make stats      the counters of zcache on this machine'
+	@echo 'make bench      side by side: does zcache hurt, what do equal pages'
+	@echo '                gain and cost, what does a swapped page'
+	@echo 'make shell      a shell in a guest with zcache on, under pressure'
+	@echo 'make stats      watch the counters: here, or in that guest, or start one'
 	@echo 'make doctor     is this machine fit, and what would be installed'
 	@echo 'make lint       style of everything'
 	@echo 'make series     the series with the driver in it, for git am and as'
@@ -22,12 +23,9 @@ help:
 	@echo 'KERNEL_SRC=DIR  another Linux 7.3 source than the distribution has'
 	@echo 'ZCACHE_CACHE=DIR  where sources and builds go (~/.cache/zcache)'
 
-run test shell doctor lint series rebase-check check-arm64 uninstall distclean:
+run test shell stats doctor lint series rebase-check check-arm64 uninstall distclean:
 	@sh scripts/$@
 
 bench:
-	@sh bench/twotrees
-	@sh bench/swap-cost
-
-stats:
-	@sh scripts/zcache-stats
+	@result=0; for bench in policy twotrees swap-cost; do \
+		sh bench/$$bench || result=1; done; exit $$result

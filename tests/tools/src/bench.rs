@@ -4,6 +4,7 @@
 //! `bench.json` and as a table.
 
 use crate::record::{Arm, Pass};
+use crate::stats::{interval, median, Interval};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
@@ -278,7 +279,12 @@ fn add(sides: &mut Vec<Side>, arm: Arm) {
     }
 }
 
-fn read_json(path: &Path) -> Result<Map<String, Value>> {
+/// The object in a file of records; an empty one where there is no file.
+///
+/// # Errors
+///
+/// Something else is in it.
+pub fn read_json(path: &Path) -> Result<Map<String, Value>> {
     if !path.exists() {
         return Ok(Map::new());
     }
@@ -288,7 +294,12 @@ fn read_json(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-fn machine() -> Result<String> {
+/// Processors, and what they are.
+///
+/// # Errors
+///
+/// No `/proc/cpuinfo`.
+pub fn machine() -> Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let model = text
         .lines()
@@ -305,16 +316,6 @@ fn samples(side: &Side, metric: &Metric) -> Vec<f64> {
     side.rounds.iter().filter_map(metric.of).collect()
 }
 
-fn median(samples: &[f64]) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    Some(match sorted.len() % 2 {
-        0 => (sorted[sorted.len() / 2 - 1] + upper) / 2.0,
-        _ => upper,
-    })
-}
-
 /// The metric of each turn of `other` against the same turn of `first`, where both have one.
 fn pairs(first: &Side, other: &Side, metric: &PairMetric) -> Vec<f64> {
     let of_turn = |side: &Side, turn: usize, of: Taken| {
@@ -327,26 +328,6 @@ fn pairs(first: &Side, other: &Side, metric: &PairMetric) -> Vec<f64> {
             Some((metric.change)(first, of_turn(other, turn, metric.of.1)?))
         })
         .collect()
-}
-
-/// Where the median of what the samples are drawn from lies, but for one case in twenty.
-///
-/// Between two of the samples: each is above that median as often as below, whatever else is known
-/// of it, so how many are is a matter of counting. Fewer than six samples say nothing.
-fn interval(samples: &[f64]) -> Option<(f64, f64)> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let count = sorted.len();
-    // Chance that exactly so many of them are below, then that so many or fewer are.
-    let mut exactly = 0.5f64.powi(i32::try_from(count).ok()?);
-    let (mut at_most, mut outside) = (exactly, 0);
-    while 2.0 * at_most <= 0.05 {
-        outside += 1;
-        exactly *= (count - outside + 1) as f64 / outside as f64;
-        at_most += exactly;
-    }
-    let low = outside.checked_sub(1)?;
-    Some((*sorted.get(low)?, *sorted.get(count - 1 - low)?))
 }
 
 fn pressure(side: &Side) -> f64 {
@@ -435,7 +416,7 @@ fn paired(first: &Side, other: &Side) -> String {
     let mut lines = String::new();
     for metric in &PAIR_METRICS {
         let samples = pairs(first, other, metric);
-        let (Some(median), Some((low, high))) = (median(&samples), interval(&samples)) else {
+        let Some(Interval { median, low, high }) = interval(&samples) else {
             continue;
         };
         if lines.is_empty() {
@@ -578,25 +559,6 @@ mod tests {
         Ok(())
     }
 
-    /// Against what tables of the sign test say.
-    #[test]
-    fn intervals_of_medians() {
-        let upto = |count: u32| (1..=count).rev().map(f64::from).collect::<Vec<_>>();
-        for (count, expected) in [
-            (0, None),
-            (5, None),
-            (6, Some((1.0, 6.0))),
-            (8, Some((1.0, 8.0))),
-            (9, Some((2.0, 8.0))),
-            (10, Some((2.0, 9.0))),
-            (12, Some((3.0, 10.0))),
-            (20, Some((6.0, 15.0))),
-            (25, Some((8.0, 18.0))),
-        ] {
-            assert_eq!(interval(&upto(count)), expected, "{count} samples");
-        }
-    }
-
     #[test]
     fn other_workloads_stay_and_wrong_bytes_tell() -> Result<()> {
         let folder = tempfile::tempdir()?;
@@ -612,12 +574,5 @@ mod tests {
         job.files.clear();
         assert!(run(&job).is_err());
         Ok(())
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
     }
 }

@@ -58,6 +58,18 @@ pub fn swap_bytes() -> Result<(u64, u64)> {
     Ok((pages("pswpin") * 4096, pages("pswpout") * 4096))
 }
 
+/// A number of `/proc/vmstat`.
+///
+/// # Errors
+///
+/// There is none of that name.
+pub fn vmstat(name: &str) -> Result<u64> {
+    let text = fs::read_to_string("/proc/vmstat")?;
+    let mut lines = text.lines();
+    let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(number.with_context(|| name.to_string())?.parse()?)
+}
+
 /// Bytes read from a block device since boot.
 ///
 /// # Errors

@@ -6,13 +6,18 @@
 mod bench;
 mod counters;
 mod device;
+mod eater;
+mod load;
 mod manifest;
+mod meter;
 mod pages;
+mod pairs;
 mod plot;
 mod pressure;
 mod record;
 mod report;
 mod scan;
+mod stats;
 mod swap;
 mod swap_cost;
 mod swap_report;
@@ -44,7 +49,16 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools pages --to FILE --mib N PID
        zcache-tools victim --mib N [--seed N] [--reclaim FILE]
        zcache-tools report --json FILE --svg FILE NONE ZCACHE RAM
-       zcache-tools bench --json FILE --workload NAME --device NAME RECORD...";
+       zcache-tools bench --json FILE --workload NAME --device NAME RECORD...
+       zcache-tools meter --to DIR -- COMMAND...
+       zcache-tools load --workload NAME --arm NAME --root DIR --json FILE
+                         --device NAME [--passes N] [--bytes N] [--sysfs DIR]
+       zcache-tools noise --to FILE --bytes N [--seed N]
+       zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
+                         FIRST SECOND...
+       zcache-tools oom --json FILE --passes N FILE-TO-READ
+       zcache-tools eat --bytes N [--seed N] FILE-TO-READ
+       zcache-tools oom-report --json FILE STOCK ZCACHE";
 
 fn main() -> ExitCode {
     match run() {
@@ -155,6 +169,53 @@ fn run() -> Result<bool> {
             device: options.device.context("--device is missing")?,
             files: options.files,
         }),
+        Some("meter") => meter::serve(
+            &options.to.context("--to is missing")?,
+            &words(&options.files)?,
+        ),
+        Some("load") => load::run(&load::Job {
+            workload: options.workload.context("--workload is missing")?,
+            arm: options.arm.context("--arm is missing")?,
+            root: options.root.context("--root is missing")?,
+            bytes: options.bytes,
+            passes: options.passes,
+            json: options.json.context("--json is missing")?,
+            device: options.device.context("--device is missing")?,
+            sysfs: options.sysfs,
+        }),
+        Some("noise") => load::noise(
+            &options.to.context("--to is missing")?,
+            options.bytes.context("--bytes is missing")?,
+            options.seed,
+        ),
+        Some("pairs") => pairs::run(&pairs::Job {
+            json: options.json.context("--json is missing")?,
+            device: options.device.context("--device is missing")?,
+            limit: options.limit,
+            files: options.files,
+        }),
+        Some("oom") => match options.files.as_slice() {
+            [file] => eater::run(
+                file,
+                options.passes as u64,
+                &options.json.context("--json is missing")?,
+            ),
+            _ => bail!("{USAGE}"),
+        },
+        Some("eat") => match options.files.as_slice() {
+            [file] => eater::eat(
+                options.bytes.context("--bytes is missing")?,
+                options.seed,
+                file,
+            ),
+            _ => bail!("{USAGE}"),
+        },
+        Some("oom-report") => match options.files.as_slice() {
+            [stock, zcache] => {
+                eater::report(stock, zcache, &options.json.context("--json is missing")?)
+            }
+            _ => bail!("{USAGE}"),
+        },
         _ => bail!("{USAGE}"),
     }
 }
@@ -188,6 +249,8 @@ struct Options {
     seconds: u64,
     seed: u64,
     visit_mib: Option<u64>,
+    bytes: Option<u64>,
+    limit: Option<f64>,
     children: usize,
     reclaim: Option<PathBuf>,
     files: Vec<PathBuf>,
@@ -216,6 +279,8 @@ impl Default for Options {
             seconds: 10,
             seed: 1,
             visit_mib: None,
+            bytes: None,
+            limit: None,
             children: 0,
             reclaim: None,
             files: Vec::new(),
@@ -247,6 +312,8 @@ impl Options {
                 Long("seconds") => self.seconds = parser.value()?.parse()?,
                 Long("seed") => self.seed = parser.value()?.parse()?,
                 Long("visit-mib") => self.visit_mib = Some(parser.value()?.parse()?),
+                Long("bytes") => self.bytes = Some(parser.value()?.parse()?),
+                Long("limit") => self.limit = Some(parser.value()?.parse()?),
                 Long("children") => self.children = parser.value()?.parse()?,
                 Long("reclaim") => self.reclaim = Some(parser.value()?.into()),
                 Value(file) => self.files.push(file.into()),

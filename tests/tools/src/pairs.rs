@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What pairs of guests say about one workload: the median difference, and how
+//! sure it is.
+
+use crate::bench::{machine, read_json};
+use crate::load::Load;
+use crate::stats::{interval, median, percent_more, Interval};
+use anyhow::{ensure, Context, Result};
+use serde_json::{json, Map, Value};
+use std::fs;
+use std::path::PathBuf;
+
+/// What to put side by side.
+pub struct Job {
+    /// The file of records; those of other workloads and devices in it stay.
+    pub json: PathBuf,
+    /// `slow` or `fast`.
+    pub device: String,
+    /// How much more time the second arm may take, in percent.
+    pub limit: Option<f64>,
+    /// Records: of the first arm, of the second, and so on, pair by pair.
+    pub files: Vec<PathBuf>,
+}
+
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+    of: fn(&Load) -> f64,
+}
+
+const METRICS: [Metric; 4] = [
+    Metric {
+        name: "seconds",
+        unit: "s",
+        of: |load| load.seconds,
+    },
+    Metric {
+        name: "cpu_seconds",
+        unit: "s",
+        of: |load| load.cpu_seconds,
+    },
+    Metric {
+        name: "disk_read_bytes",
+        unit: "bytes",
+        of: |load| load.disk_read_bytes as f64,
+    },
+    Metric {
+        name: "reclaimed_pages",
+        unit: "pages",
+        of: |load| load.reclaimed_pages as f64,
+    },
+];
+
+/// Writes the records and prints the table; false if the interval of the time
+/// does not lie below the limit.
+///
+/// # Errors
+///
+/// Records that cannot be read or do not make pairs, or a file that cannot be
+/// written.
+pub fn run(job: &Job) -> Result<bool> {
+    let mut loads = Vec::new();
+    for file in &job.files {
+        let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+        let load: Load =
+            serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
+        loads.push(load);
+    }
+    ensure!(
+        loads.len() >= 2 && loads.len() % 2 == 0,
+        "these are no pairs"
+    );
+    let arms: [Vec<&Load>; 2] =
+        [0, 1].map(|arm| loads.iter().skip(arm).step_by(2).collect::<Vec<_>>());
+    for side in &arms {
+        let same = |load: &&Load| (&load.workload, &load.arm) == (&side[0].workload, &side[0].arm);
+        ensure!(side.iter().all(same), "the pairs are mixed up");
+    }
+    ensure!(arms[0][0].workload == arms[1][0].workload, "two workloads");
+
+    let workload = arms[0][0].workload.clone();
+    let of_this = |record: &Value| record["workload"] == workload && record["device"] == job.device;
+    let mut value = read_json(&job.json)?;
+    value.insert("machine".into(), machine()?.into());
+    value.insert("kernel".into(), arms[0][0].kernel.clone().into());
+    let mut records = take(&mut value, "records");
+    records.retain(|record| !of_this(record));
+    let mut pairs = take(&mut value, "pairs");
+    pairs.retain(|record| !of_this(record));
+    for metric in &METRICS {
+        for side in &arms {
+            records.push(record(job, side, metric.name, metric.unit, metric.of));
+        }
+    }
+    for name in names(&arms) {
+        for side in arms.iter().filter(|side| !side[0].counters.is_empty()) {
+            let of = |load: &Load| load.counters.get(&name).copied().unwrap_or(0) as f64;
+            records.push(record(
+                job,
+                side,
+                &name,
+                "since the start of what was measured",
+                of,
+            ));
+        }
+    }
+
+    println!(
+        "{workload} ({} device), {} pairs, {:.1} x RAM: {} against {}",
+        job.device,
+        arms[0].len(),
+        pressure(arms[0][0]),
+        arms[1][0].arm,
+        arms[0][0].arm
+    );
+    let mut holds = true;
+    for metric in &METRICS {
+        let [first, second] = [0, 1].map(|arm| {
+            arms[arm]
+                .iter()
+                .map(|load| (metric.of)(load))
+                .collect::<Vec<_>>()
+        });
+        let more = percent_more(&first, &second);
+        let (Some(one), Some(other)) = (median(&first), median(&second)) else {
+            continue;
+        };
+        let sure = interval(&more);
+        let limit = job.limit.filter(|_| metric.name == "seconds");
+        let below = limit.map(|limit| sure.is_some_and(|sure| sure.high <= limit));
+        holds &= below != Some(false);
+        println!("{}", line(metric.name, one, other, &more, sure, limit));
+        pairs.push(json!({
+            "workload": workload,
+            "device": job.device,
+            "metric": metric.name,
+            "first": arms[0][0].arm,
+            "second": arms[1][0].arm,
+            "pairs": more.len(),
+            "percent_more": {
+                "median": median(&more),
+                "low": sure.map(|sure| sure.low),
+                "high": sure.map(|sure| sure.high),
+            },
+            "limit": limit,
+            "holds": below,
+        }));
+    }
+    let costs = ns_a_page(&arms);
+    if let Some(cost) = median(&costs) {
+        let sure = interval(&costs);
+        println!(
+            "  processor time a reclaimed page: {cost:.0} ns more{}",
+            ends(sure, "ns")
+        );
+        pairs.push(json!({
+            "workload": workload,
+            "device": job.device,
+            "metric": "ns_a_reclaimed_page",
+            "first": arms[0][0].arm,
+            "second": arms[1][0].arm,
+            "pairs": costs.len(),
+            "ns_more": {
+                "median": cost,
+                "low": sure.map(|sure| sure.low),
+                "high": sure.map(|sure| sure.high),
+            },
+        }));
+    }
+    value.insert("records".into(), records.into());
+    value.insert("pairs".into(), pairs.into());
+    let text = serde_json::to_string_pretty(&Value::Object(value))?;
+    fs::write(&job.json, text + "\n").with_context(|| format!("{}", job.json.display()))?;
+    Ok(holds)
+}
+
+fn take(value: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+    match value.remove(name) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+fn pressure(load: &Load) -> f64 {
+    load.bytes as f64 / load.ram_bytes as f64
+}
+
+fn record(job: &Job, side: &[&Load], metric: &str, unit: &str, of: impl Fn(&Load) -> f64) -> Value {
+    let samples: Vec<f64> = side.iter().map(|load| of(load)).collect();
+    json!({
+        "workload": side[0].workload,
+        "arm": side[0].arm,
+        "device": job.device,
+        "pressure": pressure(side[0]),
+        "metric": metric,
+        "unit": unit,
+        "samples": samples,
+    })
+}
+
+/// Counters of zcache that moved in any guest.
+fn names(arms: &[Vec<&Load>; 2]) -> Vec<String> {
+    let moved = arms.iter().flatten().flat_map(|load| &load.counters);
+    let mut names: Vec<String> = moved
+        .filter(|(_, value)| **value != 0)
+        .map(|(name, _)| name.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What the second arm took more, for each page that its reclaim took; none
+/// where hardly any was.
+fn ns_a_page(arms: &[Vec<&Load>; 2]) -> Vec<f64> {
+    let pair = arms[0].iter().zip(&arms[1]);
+    pair.filter(|(_, second)| second.reclaimed_pages >= 1000)
+        .map(|(first, second)| {
+            (second.cpu_seconds - first.cpu_seconds) * 1e9 / second.reclaimed_pages as f64
+        })
+        .collect()
+}
+
+fn ends(sure: Option<Interval>, unit: &str) -> String {
+    match sure {
+        Some(sure) => format!(" (95 %: {:.0} to {:.0} {unit})", sure.low, sure.high),
+        None => String::new(),
+    }
+}
+
+fn line(
+    name: &str,
+    one: f64,
+    other: f64,
+    more: &[f64],
+    sure: Option<Interval>,
+    limit: Option<f64>,
+) -> String {
+    let number = |value: f64| match value {
+        value if value < 1000.0 => format!("{value:.3}"),
+        value => format!("{value:.0}"),
+    };
+    let mut line = format!("  {name:<16}{:>11} {:>11}", number(one), number(other));
+    if let Some(median) = median(more) {
+        line += &format!("  {median:+6.1} %");
+    }
+    match sure {
+        Some(sure) => line += &format!(" ({:+.1} to {:+.1})", sure.low, sure.high),
+        None if more.is_empty() => {}
+        None => line += " (too few pairs)",
+    }
+    if let Some(limit) = limit {
+        let word = match sure {
+            Some(sure) if sure.high <= limit => "holds",
+            Some(sure) if sure.low > limit => "MISSED",
+            _ => "not shown",
+        };
+        line += &format!(" {limit:+} %: {word}");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    fn job(folder: &Path, limit: f64, pairs: &[(f64, f64)]) -> Result<Job> {
+        let mut files = Vec::new();
+        for (number, (one, other)) in pairs.iter().enumerate() {
+            for (arm, seconds) in [("stock", one), ("zcache", other)] {
+                let load = Load {
+                    workload: "stream".into(),
+                    arm: arm.into(),
+                    kernel: "7.3".into(),
+                    ram_bytes: 100,
+                    bytes: 400,
+                    seconds: *seconds,
+                    cpu_seconds: seconds / 2.0,
+                    disk_read_bytes: 0,
+                    reclaimed_pages: 1000,
+                    counters: BTreeMap::new(),
+                };
+                let file = folder.join(format!("{arm}-{number}"));
+                fs::write(&file, serde_json::to_string(&load)?)?;
+                files.push(file);
+            }
+        }
+        Ok(Job {
+            json: folder.join("bench.json"),
+            device: "fast".into(),
+            limit: Some(limit),
+            files,
+        })
+    }
+
+    #[test]
+    fn limit_holds_only_below_the_whole_interval() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let pairs: Vec<_> = (0..8).map(|n| (1.0, 1.0 + f64::from(n) / 100.0)).collect();
+        assert!(run(&job(folder.path(), 7.1, &pairs)?)?);
+        assert!(!run(&job(folder.path(), 6.0, &pairs)?)?);
+        // Five cannot show it, however good they are.
+        assert!(!run(&job(folder.path(), 50.0, &pairs[..5])?)?);
+        let value = read_json(&folder.path().join("bench.json"))?;
+        let of = value["pairs"].as_array().context("pairs")?;
+        assert_eq!(of[0]["holds"], false);
+        assert_eq!(of[0]["percent_more"]["high"], Value::Null);
+        assert_eq!(
+            value["records"][0]["samples"].as_array().map(Vec::len),
+            Some(5)
+        );
+        assert_eq!(value["records"][0]["pressure"], 4.0);
+        Ok(())
+    }
+
+    #[test]
+    fn cost_of_a_page_is_the_difference_over_the_pages() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let job = job(folder.path(), 9.0, &[(1.0, 1.002); 6])?;
+        assert!(run(&job)?);
+        let value = read_json(&job.json)?;
+        let of = value["pairs"].as_array().and_then(|list| list.last());
+        let cost = of.context("the last")?["ns_more"]["median"].as_f64();
+        assert!((cost.context("a number")? - 1000.0).abs() < 0.1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_makes_no_pairs_is_refused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut job = job(folder.path(), 9.0, &[(1.0, 1.0); 2])?;
+        job.files.swap(0, 1);
+        assert!(run(&job).is_err());
+        job.files.truncate(1);
+        assert!(run(&job).is_err());
+        job.files.clear();
+        assert!(run(&job).is_err());
+        Ok(())
+    }
+}
