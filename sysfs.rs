@@ -292,37 +292,43 @@ pub(crate) fn times() -> &'static [Attribute] {
 /// How long each put and each get took, in nanoseconds.
 #[cfg(CONFIG_ZCACHE_TIMING)]
 pub(crate) fn latencies() -> &'static [Attribute] {
+    fn eph() -> &'static observe::Half {
+        observe::half(Kind::Ephemeral)
+    }
+    fn pers() -> &'static observe::Half {
+        observe::half(Kind::Persistent)
+    }
     static NUMBERS: [Attribute; 30] = numbers! {
-        c"timing_eph_put": |_system| observe::half(Kind::Ephemeral).put.count(),
-        c"timing_eph_put_ns": |_system| observe::half(Kind::Ephemeral).put.sum(),
-        c"timing_eph_put_p50_ns": |_system| observe::half(Kind::Ephemeral).put.percentile(50),
-        c"timing_eph_put_p99_ns": |_system| observe::half(Kind::Ephemeral).put.percentile(99),
-        c"timing_eph_put_p999_ns": |_system| observe::half(Kind::Ephemeral).put.permille(999),
-        c"timing_eph_refused": |_system| observe::half(Kind::Ephemeral).refused.count(),
-        c"timing_eph_refused_ns": |_system| observe::half(Kind::Ephemeral).refused.sum(),
-        c"timing_eph_refused_p50_ns": |_system| observe::half(Kind::Ephemeral).refused.percentile(50),
-        c"timing_eph_refused_p99_ns": |_system| observe::half(Kind::Ephemeral).refused.percentile(99),
-        c"timing_eph_refused_p999_ns": |_system| observe::half(Kind::Ephemeral).refused.permille(999),
-        c"timing_eph_get": |_system| observe::half(Kind::Ephemeral).get.count(),
-        c"timing_eph_get_ns": |_system| observe::half(Kind::Ephemeral).get.sum(),
-        c"timing_eph_get_p50_ns": |_system| observe::half(Kind::Ephemeral).get.percentile(50),
-        c"timing_eph_get_p99_ns": |_system| observe::half(Kind::Ephemeral).get.percentile(99),
-        c"timing_eph_get_p999_ns": |_system| observe::half(Kind::Ephemeral).get.permille(999),
-        c"timing_pers_put": |_system| observe::half(Kind::Persistent).put.count(),
-        c"timing_pers_put_ns": |_system| observe::half(Kind::Persistent).put.sum(),
-        c"timing_pers_put_p50_ns": |_system| observe::half(Kind::Persistent).put.percentile(50),
-        c"timing_pers_put_p99_ns": |_system| observe::half(Kind::Persistent).put.percentile(99),
-        c"timing_pers_put_p999_ns": |_system| observe::half(Kind::Persistent).put.permille(999),
-        c"timing_pers_refused": |_system| observe::half(Kind::Persistent).refused.count(),
-        c"timing_pers_refused_ns": |_system| observe::half(Kind::Persistent).refused.sum(),
-        c"timing_pers_refused_p50_ns": |_system| observe::half(Kind::Persistent).refused.percentile(50),
-        c"timing_pers_refused_p99_ns": |_system| observe::half(Kind::Persistent).refused.percentile(99),
-        c"timing_pers_refused_p999_ns": |_system| observe::half(Kind::Persistent).refused.permille(999),
-        c"timing_pers_get": |_system| observe::half(Kind::Persistent).get.count(),
-        c"timing_pers_get_ns": |_system| observe::half(Kind::Persistent).get.sum(),
-        c"timing_pers_get_p50_ns": |_system| observe::half(Kind::Persistent).get.percentile(50),
-        c"timing_pers_get_p99_ns": |_system| observe::half(Kind::Persistent).get.percentile(99),
-        c"timing_pers_get_p999_ns": |_system| observe::half(Kind::Persistent).get.permille(999),
+        c"timing_eph_put": |_s| eph().put.count(),
+        c"timing_eph_put_ns": |_s| eph().put.sum(),
+        c"timing_eph_put_p50_ns": |_s| eph().put.percentile(50),
+        c"timing_eph_put_p99_ns": |_s| eph().put.percentile(99),
+        c"timing_eph_put_p999_ns": |_s| eph().put.permille(999),
+        c"timing_eph_refused": |_s| eph().refused.count(),
+        c"timing_eph_refused_ns": |_s| eph().refused.sum(),
+        c"timing_eph_refused_p50_ns": |_s| eph().refused.percentile(50),
+        c"timing_eph_refused_p99_ns": |_s| eph().refused.percentile(99),
+        c"timing_eph_refused_p999_ns": |_s| eph().refused.permille(999),
+        c"timing_eph_get": |_s| eph().get.count(),
+        c"timing_eph_get_ns": |_s| eph().get.sum(),
+        c"timing_eph_get_p50_ns": |_s| eph().get.percentile(50),
+        c"timing_eph_get_p99_ns": |_s| eph().get.percentile(99),
+        c"timing_eph_get_p999_ns": |_s| eph().get.permille(999),
+        c"timing_pers_put": |_s| pers().put.count(),
+        c"timing_pers_put_ns": |_s| pers().put.sum(),
+        c"timing_pers_put_p50_ns": |_s| pers().put.percentile(50),
+        c"timing_pers_put_p99_ns": |_s| pers().put.percentile(99),
+        c"timing_pers_put_p999_ns": |_s| pers().put.permille(999),
+        c"timing_pers_refused": |_s| pers().refused.count(),
+        c"timing_pers_refused_ns": |_s| pers().refused.sum(),
+        c"timing_pers_refused_p50_ns": |_s| pers().refused.percentile(50),
+        c"timing_pers_refused_p99_ns": |_s| pers().refused.percentile(99),
+        c"timing_pers_refused_p999_ns": |_s| pers().refused.permille(999),
+        c"timing_pers_get": |_s| pers().get.count(),
+        c"timing_pers_get_ns": |_s| pers().get.sum(),
+        c"timing_pers_get_p50_ns": |_s| pers().get.percentile(50),
+        c"timing_pers_get_p99_ns": |_s| pers().get.percentile(99),
+        c"timing_pers_get_p999_ns": |_s| pers().get.permille(999),
     };
     &NUMBERS
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long puts and gets take, for benchmarks. Without `CONFIG_ZCACHE_TIMING` all of this is nothing, and
-//! without the boot word `zcache_timing` nobody looks at the clock.
+//! How long puts and gets take, for benchmarks. Without `CONFIG_ZCACHE_TIMING` all of this is
+//! nothing, and without the boot word `zcache_timing` nobody looks at the clock.
 
 #[cfg(CONFIG_ZCACHE_TIMING)]
 use kernel::{

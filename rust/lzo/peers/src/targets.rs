@@ -39,7 +39,6 @@ pub fn decode_any(data: &[u8]) {
             let place = src.iter().fold(0, |sum: usize, &byte| {
                 31 * (sum % 65536) + usize::from(byte)
             });
-            let len = data.len();
             if !data.is_empty() {
                 let place = place % data.len();
                 data[place] ^= 0xff;
