@@ -10,14 +10,15 @@
 
 make ext4
 cases ext4 --mutate
+cat "$GUARDS" >/tmp/guards
 exercise ext4 400000 1
 did write mmap-write direct-write aio-write io_uring-write torn-direct-write \
 	truncate punch zero-range collapse insert allocate copy-range \
 	move-extent recreate rename-over remount swapon fsync page-out read \
 	mmap-read direct-read splice-read willneed-read
-exerciser_needed refused remove_other unmap dirty insert truncate invalidate \
-	dio_post dio_failed drop_caches inode in_dio
 exercise ext4 40000 2 --verify --widen 64
+exerciser_needed remove_other unmap dirty insert truncate invalidate \
+	dio_post dio_failed drop_caches inode in_dio
 needed refused changed remove_failed remove_other unmap dirty insert truncate \
 	truncate_empty invalidate invalidate_empty dio_post dio_async dio_failed \
 	swapon swapoff drop_caches inode is_swapfile in_dio

@@ -55,7 +55,6 @@ cases() {
 exercise() {
 	ex_kind=$1 ex_pages=$2 ex_seed=$3
 	shift 3
-	cat "$GUARDS" >/tmp/guards
 	"$PROGRAM" run --root /run/mnt --pages "$ex_pages" --seed "$ex_seed" \
 		--seconds 60 --block "$block" "$@" >/tmp/said || {
 		cat /tmp/said
@@ -90,7 +89,8 @@ needed() {
 	"$PROGRAM" guards "$@" || fail 'a guard had nothing to do'
 }
 
-# exerciser_needed GUARDS...: each had something to drop in its last run.
+# exerciser_needed GUARDS...: each had something to drop since the counts were
+# kept as /tmp/guards.
 exerciser_needed() {
 	for en_name; do
 		en_before=$(sed -n "s/^$en_name //p" /tmp/guards)
