@@ -89,13 +89,16 @@ needed() {
 	"$PROGRAM" guards "$@" || fail 'a guard had nothing to do'
 }
 
-# exerciser_needed GUARDS...: each had something to drop since the counts were
-# kept as /tmp/guards.
+# times GUARD: how often it had something to drop since the counts were kept as
+# /tmp/guards.
+times() {
+	echo $(($(sed -n "s/^$1 //p" "$GUARDS") - $(sed -n "s/^$1 //p" /tmp/guards)))
+}
+
+# exerciser_needed GUARDS...: each had something to drop since then.
 exerciser_needed() {
 	for en_name; do
-		en_before=$(sed -n "s/^$en_name //p" /tmp/guards)
-		holds "the exerciser needed $en_name" \
-			"$(sed -n "s/^$en_name //p" "$GUARDS")" -gt "$en_before"
+		holds "the exerciser needed $en_name" "$(times "$en_name")" -gt 0
 	done
 }
 
