@@ -18,7 +18,7 @@ did write mmap-write direct-write aio-write io_uring-write torn-direct-write \
 	mmap-read direct-read splice-read willneed-read
 exercise ext4 40000 2 --verify --widen 64
 # A dozen times in all, and at times never.
-[ "$(times dirty)" -gt 0 ] || exercise ext4 40000 3 --verify --widen 64
+[ "$(drops dirty)" -gt 0 ] || exercise ext4 40000 3 --verify --widen 64
 exerciser_needed remove_other unmap dirty insert truncate invalidate \
 	dio_post dio_failed drop_caches inode in_dio
 needed refused changed remove_failed remove_other unmap dirty insert truncate \

@@ -89,16 +89,16 @@ needed() {
 	"$PROGRAM" guards "$@" || fail 'a guard had nothing to do'
 }
 
-# times GUARD: how often it had something to drop since the counts were kept as
+# drops GUARD: how often it had something to drop since the counts were kept as
 # /tmp/guards.
-times() {
+drops() {
 	echo $(($(sed -n "s/^$1 //p" "$GUARDS") - $(sed -n "s/^$1 //p" /tmp/guards)))
 }
 
 # exerciser_needed GUARDS...: each had something to drop since then.
 exerciser_needed() {
 	for en_name; do
-		holds "the exerciser needed $en_name" "$(times "$en_name")" -gt 0
+		holds "the exerciser needed $en_name" "$(drops "$en_name")" -gt 0
 	done
 }
 
