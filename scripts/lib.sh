@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=sh disable=SC2034,SC2015,SC2016,SC2013
+# shellcheck shell=sh disable=SC2034,SC2015,SC2016,SC2013,SC2086
 # Shared by every script here: messages, the cache folder, its lock, and steps
 # that show life and leave no process behind. Sourced with ROOT set.
 
@@ -57,9 +57,9 @@ cleanup() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	if [ -n "$CHILD_SH" ]; then
-		# A script of ours: it ends what it started.
-		kill -TERM "$CHILD_SH" 2>/dev/null || :
-		wait "$CHILD_SH" 2>/dev/null || :
+		# Scripts of ours: they end what they started.
+		kill -TERM $CHILD_SH 2>/dev/null || :
+		wait $CHILD_SH 2>/dev/null || :
 	fi
 	if [ -n "$CHILD" ] && [ -n "$UNCUT" ]; then
 		say 'it ends when apt has ended, which must not be cut short' >&2
