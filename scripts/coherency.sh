@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=sh disable=SC2034,SC2046,SC2086
+# shellcheck shell=sh disable=SC2015,SC2034,SC2046,SC2086
 # The kernel of the coherency tests. Sourced after kernel.sh.
 
 # Sets COHERENCY: the guest kernel with the checks of cleancache. It starts as
@@ -35,8 +35,37 @@ coherency_build() {
 
 FSX_PIN=0.3.2
 
-# fsx, beside the other programs of guests in BIN.
+# diod, a server of 9p, in BIN. Unpacked and not installed: the package would
+# start it. Where that fails, so does its test.
+diod_tool() {
+	di_dir=$CACHE/tools/diod
+	rm -rf "${BIN:?}/9p"
+	if [ ! -d "$di_dir" ] && [ "$DISTRO" != other ]; then
+		stage 'diod, a server of 9p, by apt'
+		rm -rf "$CACHE/tools/new"
+		mkdir -p "$CACHE/tools/new/deb/partial"
+		# What diod wants and this machine has not; no root, no lock.
+		# shellcheck disable=SC2016
+		spawn "$LOG/test-diod.log" sh -ec '
+			cd "$1"
+			apt-get -q -y --no-install-recommends --download-only \
+				-o Debug::NoLocking=1 -o Dir::Cache::archives="$1/deb" \
+				install diod
+			for deb in deb/*.deb; do dpkg -x "$deb" .; done' \
+			sh "$CACHE/tools/new" && mv "$CACHE/tools/new" "$di_dir" || :
+	fi
+	mkdir "$BIN/9p"
+	if [ -d "$di_dir" ]; then
+		find "$di_dir/usr/lib" "$di_dir/usr/sbin/diod" -name '*.so.*' \
+			-o -name diod -type f
+	else
+		command -v diod
+	fi | xargs -r -I FILE cp -d FILE "$BIN/9p"
+}
+
+# What only guests of these tests run, in BIN.
 coherency_tools() {
+	diod_tool
 	ct_fsx=$CACHE/tools/fsx-$FSX_PIN
 	if [ ! -x "$ct_fsx/bin/fsx" ]; then
 		rm -rf "$CACHE/tools/new"
