@@ -328,6 +328,11 @@ impl Store {
         self.give_back(usize::MAX, Evict::Oom)
     }
 
+    /// Gives frames back that hold nothing. Does not sleep.
+    pub(crate) fn drop_spares(&self) {
+        self.zbud.drop_spares();
+    }
+
     fn give_back(&self, frames: usize, reason: Evict) -> usize {
         self.zbud.drop_spares();
         let moved = self.persistent.shrink(frames);

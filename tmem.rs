@@ -488,6 +488,31 @@ impl<P: Pam> Tmem<P> {
         Ok(())
     }
 
+    /// Drops all pages of all pools of a kind. The pools stay.
+    ///
+    /// May take long. The callers keep puts and gets off meanwhile; flushes need not be.
+    pub(crate) fn empty_pools(&self, kind: Kind) {
+        let mut last = PoolId(0);
+        while let Some((id, pool)) = self.next_pool(last) {
+            if pool.kind == kind {
+                pool.empty(&self.stats, id, |handle, back| {
+                    self.pam.free_entry(kind, handle, back)
+                });
+            }
+            last = id;
+        }
+    }
+
+    /// Finds the pool with the lowest number above `last`.
+    fn next_pool(&self, last: PoolId) -> Option<(PoolId, Arc<Pool>)> {
+        let table = self.table.lock();
+        let cursor = table
+            .pools
+            .cursor_lower_bound(&PoolId(last.0.checked_add(1)?))?;
+        let (&id, seat) = cursor.current();
+        Some((id, seat.pool.clone()))
+    }
+
     /// Stores a page, and drops the older one of that name first.
     ///
     /// Whatever fails, the older page is gone, because it is out of date. Index nodes are
