@@ -212,7 +212,8 @@ pub(crate) fn files() -> &'static [Attribute] {
 
 /// What else there is to know of each half.
 pub(crate) fn halves() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 4] = numbers! {
+    static NUMBERS: [Attribute; 5] = numbers! {
+        c"evicted_by_other_cgroup": |s| s.store().zbud().stats().evicted_by_other_group,
         c"eph_misses": |s| {
             let stats = s.tmem.stats();
             let gets = stats.gets.of(Kind::Ephemeral).get() + s.stats.missed.get();

@@ -66,6 +66,7 @@ use crate::{
     },
     tmem::{
         ClientId,
+        Group,
         Kind,
         Label,
         Oid,
@@ -387,12 +388,13 @@ impl cleancache::Store for System {
         let Some(system) = get() else {
             return false;
         };
+        let group = Group(page.group());
         let stored = page.with_bytes(|bytes| {
             observe::put(file_page(pool, key, index), || {
                 let flags = policy::put_flags();
                 system
                     .tmem
-                    .put(PoolId(pool), &Oid(key), index, bytes, flags)
+                    .put_of(group, PoolId(pool), &Oid(key), index, bytes, flags)
             })
         });
         if !stored {
@@ -489,10 +491,12 @@ impl frontswap::Store for System {
     fn store_page(slot: Slot, page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
+            let group = Group(page.group());
             page.with_bytes(|bytes| {
                 observe::put(swapped_page(system.swap, slot), || {
                     let flags = policy::swap_flags();
-                    system.tmem.put(system.swap, &oid, index, bytes, flags)
+                    let tmem = &system.tmem;
+                    tmem.put_of(group, system.swap, &oid, index, bytes, flags)
                 })
             })
         })

@@ -889,7 +889,8 @@ mod suite {
         let pool = rig.tmem.pool(id).ok_or(EINVAL)?;
         rig.tmem.destroy_pool(rig.client, id)?;
 
-        let late = rig.tmem.put_into(&pool, id, &oid, 0, &rig.page, GFP_KERNEL);
+        let create = |back| rig.tmem.pam.create(Ephemeral, &rig.page, back);
+        let late = rig.tmem.put_into(&pool, id, &oid, 0, create, GFP_KERNEL);
         assert_eq!(late, Err(ENOENT));
         assert!(rig.tmem.take(&pool, &Place::new(id, &oid, 0)).is_none());
         // V2's evictor skipped the flush when the pool was gone, and reused the frame.
