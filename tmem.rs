@@ -2,9 +2,10 @@
 
 //! Transcendent memory: the index between the names of pages and the pages stored for them.
 //!
-//! A caller names a page by *(pool, object, index)* and may [`put`](Tmem::put_of), [`get`](Tmem::get)
-//! or flush it. How a page is stored is not known here: a [`Pam`] (page-addressable memory) keeps
-//! the data, counts its references and calls it by an opaque [`Handle`].
+//! A caller names a page by *(pool, object, index)* and may [`put`](Tmem::put_of),
+//! [`get`](Tmem::get) or flush it. How a page is stored is not known here: a [`Pam`]
+//! (page-addressable memory) keeps the data, counts its references and calls it by an opaque
+//! [`Handle`].
 //!
 //! # Ownership
 //!
