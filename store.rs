@@ -49,6 +49,7 @@ use crate::{
     },
     tmem::{
         BackRef,
+        Group,
         Handle,
         Kind,
         PageBytes,
@@ -328,6 +329,11 @@ impl Store {
         self.give_back(usize::MAX, Evict::Oom)
     }
 
+    /// Gives frames back that hold nothing. Does not sleep.
+    pub(crate) fn drop_spares(&self) {
+        self.zbud.drop_spares();
+    }
+
     fn give_back(&self, frames: usize, reason: Evict) -> usize {
         self.zbud.drop_spares();
         let moved = self.persistent.shrink(frames);
@@ -376,8 +382,8 @@ impl Store {
         wins || self.policy.replaces()
     }
 
-    /// A frame, if a page that was put `before` times of late may have one.
-    fn room(&self, allowed: usize, before: u8) -> Option<Reservation<'_>> {
+    /// A frame, if a page of `group` that was put `before` times of late may have one.
+    fn room(&self, group: Group, allowed: usize, before: u8) -> Option<Reservation<'_>> {
         self.zbud.set_limit(allowed);
         self.zbud.set_keep(policy::keep(allowed));
         match self.zbud.reserve(policy::put_flags()) {
@@ -388,7 +394,8 @@ impl Store {
                 Some(reservation)
             }
             Err(_) if self.replaces(before) => {
-                self.zbud.reserve_oldest(Eviction::of(self, Evict::Room))
+                let eviction = Eviction::of(self, Evict::Room).wanted_for(group);
+                self.zbud.reserve_oldest(eviction)
             }
             Err(_) => None,
         }
@@ -399,7 +406,7 @@ impl Store {
     /// Fails with [`E2BIG`] if it does not shrink enough, with [`EPERM`] if others of its file do
     /// not, with [`ENOSPC`] if there is no room, and with [`EAGAIN`] if it was not even tried
     /// because of that, as it was not put before.
-    fn create_ephemeral(&self, page: &PageBytes, back: BackRef) -> Result<Form> {
+    fn create_ephemeral(&self, group: Group, page: &PageBytes, back: BackRef) -> Result<Form> {
         let flags = policy::put_flags();
         let before = self.history.put(back);
         let timer = Timer::start();
@@ -418,7 +425,7 @@ impl Store {
             missed += timer.elapsed();
             prepared
         };
-        let (bud, prepared) = self.create_bud(page, back, before, prepare)?;
+        let (bud, prepared) = self.create_bud(group, page, back, before, prepare)?;
         let publishing = Timer::start();
         let name = prepared.map(|prepared| {
             let name = prepared.name();
@@ -437,6 +444,7 @@ impl Store {
     /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
     fn create_bud<'a>(
         &self,
+        group: Group,
         page: &PageBytes,
         back: BackRef,
         before: u8,
@@ -447,7 +455,7 @@ impl Store {
             return Err(EPERM);
         }
         let allowed = self.allowed();
-        let reservation = self.room(allowed, before);
+        let reservation = self.room(group, allowed, before);
         let hole_for_new = reservation.is_none() && before == 0;
         if hole_for_new && !self.policy.holes().allows() {
             self.stats.unseen.add(1);
@@ -473,8 +481,8 @@ impl Store {
         let created = self
             .codec
             .compress(page, limit, |stream| match reservation {
-                Some(reservation) => reservation.create(stream, owner),
-                None => self.zbud.create(stream, owner),
+                Some(reservation) => reservation.create_of(group, stream, owner),
+                None => self.zbud.create_of(group, stream, owner),
             });
         let stored = matches!(created, Some(Ok(_)));
         if hole_for_new {
@@ -501,9 +509,20 @@ impl Store {
 
 impl Pam for Store {
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle> {
+        self.create_of(Group::NONE, kind, page, back)
+    }
+
+    fn create_of(
+        &self,
+        group: Group,
+        kind: Kind,
+        page: &PageBytes,
+        back: BackRef,
+    ) -> Result<Handle> {
         if kind == Kind::Persistent {
             return self.persistent.create(&self.codec, page, || {
-                self.zbud.take_frame(Eviction::of(self, Evict::Swap))
+                let eviction = Eviction::of(self, Evict::Swap).wanted_for(group);
+                self.zbud.take_frame(eviction)
             });
         }
         if let Some(word) = codec::same_filled(page) {
@@ -515,7 +534,7 @@ impl Pam for Store {
             self.stats.same_filled.add(1);
             return Ok(Form::Same(word).handle());
         }
-        self.create_ephemeral(page, back).map(Form::handle)
+        self.create_ephemeral(group, page, back).map(Form::handle)
     }
 
     fn get_ref(&self, kind: Kind, handle: Handle) -> Result {
@@ -592,6 +611,8 @@ struct Eviction<'a> {
     store: &'a Store,
     /// Why, for those who trace it.
     reason: Evict,
+    /// For whose page, if it is for one.
+    wanted_for: Option<Group>,
     /// Shared pages passed by since the last one that went.
     in_a_row: u32,
 }
@@ -601,12 +622,24 @@ impl<'a> Eviction<'a> {
         Self {
             store,
             reason,
+            wanted_for: None,
             in_a_row: 0,
+        }
+    }
+
+    fn wanted_for(self, group: Group) -> Self {
+        Self {
+            wanted_for: Some(group),
+            ..self
         }
     }
 }
 
 impl zbud::Forget for Eviction<'_> {
+    fn wanted_for(&self) -> Option<Group> {
+        self.wanted_for
+    }
+
     fn spares(&mut self, back: BackRef, bud: Bud) -> bool {
         let Owner::Content(name) = Owner::of(back) else {
             return false;

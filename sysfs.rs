@@ -11,6 +11,12 @@ use core::fmt::{
 };
 
 use crate::{
+    frontswap,
+    halves::{
+        why_not,
+        Half,
+        State, //
+    },
     kobject::{
         Attribute,
         Output, //
@@ -21,17 +27,22 @@ use crate::{
         Gauge,
         Kind, //
     },
-    why_not,
-    Half,
     Status,
     System,
-    STATUS, //
+    FILE_PAGES,
+    STATUS,
+    SWAPPED_PAGES, //
 };
 
 /// The file that is always there.
 pub(crate) fn status() -> &'static [Attribute] {
     static FILES: [Attribute; 1] = [Attribute::new(c"status", |out| {
-        show_status(out, STATUS.as_ref().copied().unwrap_or(Status::NotAsked))
+        let status = STATUS.as_ref().copied().unwrap_or(Status::NotAsked);
+        show_status(out, status)?;
+        match (status, crate::get()) {
+            (Status::Started, Some(system)) => show_halves(out, system),
+            _ => Ok(()),
+        }
     })];
     &FILES
 }
@@ -42,27 +53,37 @@ fn show_status(out: &mut Output<'_>, status: Status) -> fmt::Result {
         Status::Failed(error) => {
             writeln!(out, "off: cannot start: error {}", error.to_errno())
         }
-        Status::Started {
-            cleancache,
-            frontswap,
-        } => {
-            writeln!(out, "on")?;
-            show_half(out, "cleancache", cleancache)?;
-            show_half(out, "frontswap", frontswap)
-        }
+        Status::Started => writeln!(out, "on"),
     }
 }
 
-fn show_half(out: &mut Output<'_>, name: &str, half: Half) -> fmt::Result {
-    match half {
-        Half::On => writeln!(out, "{name}: on"),
-        Half::NotWanted => writeln!(out, "{name}: off: boot word no{name}"),
-        Half::Failed(error) => writeln!(
-            out,
-            "{name}: off: {} ({})",
-            why_not(error),
-            error.to_errno()
-        ),
+fn show_halves(out: &mut Output<'_>, system: &System) -> fmt::Result {
+    let stats = system.tmem.stats();
+    let left = |kind| stats.pages.of(kind).now();
+    // One pool is that of swapped pages.
+    let idle = (stats.pools.now() <= 1).then_some("no filesystem takes part");
+    show_half(out, &FILE_PAGES, idle, left(Kind::Ephemeral))?;
+    let idle = (frontswap::areas() == 0).then_some("no swap area takes part");
+    show_half(out, &SWAPPED_PAGES, idle, left(Kind::Persistent))
+}
+
+/// One line. `idle` says why there is nothing to do, if that is so; `left` is for a half that is
+/// off: how many pages it still has.
+fn show_half(out: &mut Output<'_>, half: &Half, idle: Option<&str>, left: u64) -> fmt::Result {
+    let name = half.name();
+    match (half.state(), idle) {
+        (State::On, None) => return writeln!(out, "{name}: on"),
+        (State::On, Some(idle)) => return writeln!(out, "{name}: on: {idle}"),
+        (State::NotWanted, _) => write!(out, "{name}: off: boot word no{name}")?,
+        (State::SwitchedOff, _) => write!(out, "{name}: off: switched off")?,
+        (State::Failed(error), _) => {
+            let why = why_not(error);
+            write!(out, "{name}: off: {why} ({})", error.to_errno())?
+        }
+    }
+    match left {
+        0 => writeln!(out),
+        left => writeln!(out, ", {left} pages are left"),
     }
 }
 
@@ -191,7 +212,8 @@ pub(crate) fn files() -> &'static [Attribute] {
 
 /// What else there is to know of each half.
 pub(crate) fn halves() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 4] = numbers! {
+    static NUMBERS: [Attribute; 5] = numbers! {
+        c"evicted_by_other_cgroup": |s| s.store().zbud().stats().evicted_by_other_group,
         c"eph_misses": |s| {
             let stats = s.tmem.stats();
             let gets = stats.gets.of(Kind::Ephemeral).get() + s.stats.missed.get();
@@ -361,31 +383,31 @@ mod tests {
                 "off: boot with the word \"zcache\" to turn it on\n",
             ),
             (Status::Failed(ENOMEM), "off: cannot start: error -12\n"),
-            (
-                Status::Started {
-                    cleancache: Half::On,
-                    frontswap: Half::NotWanted,
-                },
-                "on\ncleancache: on\nfrontswap: off: boot word nofrontswap\n",
-            ),
-            (
-                Status::Started {
-                    cleancache: Half::NotWanted,
-                    frontswap: Half::Failed(EBUSY),
-                },
-                "on\ncleancache: off: boot word nocleancache\n\
-                 frontswap: off: zswap is on or holds pages (-16)\n",
-            ),
-            (
-                Status::Started {
-                    cleancache: Half::Failed(EEXIST),
-                    frontswap: Half::On,
-                },
-                "on\ncleancache: off: there is another store (-17)\nfrontswap: on\n",
-            ),
+            (Status::Started, "on\n"),
         ] {
             assert!(shows(text, |out| show_status(out, status)));
         }
+    }
+
+    #[test]
+    fn a_half_says_whether_it_is_on_and_why_not() {
+        let half = Half::new("half");
+        let says = |idle, left, text| shows(text, |out| show_half(out, &half, idle, left));
+        half.leave_off(false);
+        assert!(says(None, 0, "half: off: boot word nohalf\n"));
+        for (error, text) in [
+            (EBUSY, "half: off: zswap is on or holds pages (-16)\n"),
+            (EEXIST, "half: off: there is another store (-17)\n"),
+        ] {
+            assert!(half.start(|| Err(error)).is_err());
+            assert!(says(Some("no swap area"), 0, text));
+        }
+        assert!(half.start(|| Ok(())).is_ok());
+        assert!(says(None, 7, "half: on\n"));
+        assert!(says(Some("no swap area"), 7, "half: on: no swap area\n"));
+        half.stop(|| ());
+        assert!(says(None, 0, "half: off: switched off\n"));
+        assert!(says(None, 7, "half: off: switched off, 7 pages are left\n"));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 //! Transcendent memory: the index between the names of pages and the pages stored for them.
 //!
-//! A caller names a page by *(pool, object, index)* and may [`put`](Tmem::put), [`get`](Tmem::get)
-//! or flush it. How a page is stored is not known here: a [`Pam`] (page-addressable memory) keeps
-//! the data, counts its references and calls it by an opaque [`Handle`].
+//! A caller names a page by *(pool, object, index)* and may [`put`](Tmem::put_of),
+//! [`get`](Tmem::get) or flush it. How a page is stored is not known here: a [`Pam`]
+//! (page-addressable memory) keeps the data, counts its references and calls it by an opaque
+//! [`Handle`].
 //!
 //! # Ownership
 //!
@@ -141,6 +142,17 @@ pub(crate) enum Kind {
     Persistent,
 }
 
+/// Whose a page is: a memory cgroup, as a number, for those who count.
+///
+/// Numbers of groups that are gone are given out anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group(pub(crate) u16);
+
+impl Group {
+    /// Nobody's.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// The way back from a stored page to its index entry, in 16 bytes.
 ///
 /// A PAM keeps one beside each page, and passes it to [`Tmem::forget`] to evict the page. The
@@ -164,6 +176,17 @@ pub(crate) trait Pam: Send + Sync {
     /// May sleep; no lock of this file is held. `back` is what [`Tmem::forget`] takes for this
     /// page; it finds nothing until the put is over, and eviction must cope with that.
     fn create(&self, kind: Kind, page: &PageBytes, back: BackRef) -> Result<Handle>;
+
+    /// Like [`Pam::create`], for a PAM that wants to know whose the page is.
+    fn create_of(
+        &self,
+        _group: Group,
+        kind: Kind,
+        page: &PageBytes,
+        back: BackRef,
+    ) -> Result<Handle> {
+        self.create(kind, page, back)
+    }
 
     /// Takes one more reference to a page, for a get from a shared pool.
     ///
@@ -488,13 +511,39 @@ impl<P: Pam> Tmem<P> {
         Ok(())
     }
 
-    /// Stores a page, and drops the older one of that name first.
+    /// Drops all pages of all pools of a kind. The pools stay.
+    ///
+    /// May take long. The callers keep puts and gets off meanwhile; flushes need not be.
+    pub(crate) fn empty_pools(&self, kind: Kind) {
+        let mut last = PoolId(0);
+        while let Some((id, pool)) = self.next_pool(last) {
+            if pool.kind == kind {
+                pool.empty(&self.stats, id, |handle, back| {
+                    self.pam.free_entry(kind, handle, back)
+                });
+            }
+            last = id;
+        }
+    }
+
+    /// Finds the pool with the lowest number above `last`.
+    fn next_pool(&self, last: PoolId) -> Option<(PoolId, Arc<Pool>)> {
+        let table = self.table.lock();
+        let cursor = table
+            .pools
+            .cursor_lower_bound(&PoolId(last.0.checked_add(1)?))?;
+        let (&id, seat) = cursor.current();
+        Some((id, seat.pool.clone()))
+    }
+
+    /// Stores a page of `group`, and drops the older one of that name first.
     ///
     /// Whatever fails, the older page is gone, because it is out of date. Index nodes are
     /// allocated with `gfp`; may sleep even if that does not, since [`Pam::create`] may. Errors:
     /// [`ENOENT`] no such pool, [`EFBIG`] index above 32 bits, [`ENOMEM`], or what the PAM says.
-    pub(crate) fn put(
+    pub(crate) fn put_of(
         &self,
+        group: Group,
         pool: PoolId,
         oid: &Oid,
         index: u64,
@@ -505,9 +554,23 @@ impl<P: Pam> Tmem<P> {
         let id = pool;
         let pool = self.pool(id).ok_or(ENOENT)?;
         self.stats.puts.of(pool.kind).add(1);
-        self.put_into(&pool, id, oid, index, page, gfp)
+        let create = |back| self.pam.create_of(group, pool.kind, page, back);
+        self.put_into(&pool, id, oid, index, create, gfp)
             .inspect(|()| pool.puts.add(1))
             .inspect_err(|_| self.stats.failed_puts.of(pool.kind).add(1))
+    }
+
+    /// Like [`Tmem::put_of`], for a page that is nobody's.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn put(
+        &self,
+        pool: PoolId,
+        oid: &Oid,
+        index: u64,
+        page: &PageBytes,
+        gfp: Flags,
+    ) -> Result {
+        self.put_of(Group::NONE, pool, oid, index, page, gfp)
     }
 
     fn put_into(
@@ -516,7 +579,7 @@ impl<P: Pam> Tmem<P> {
         id: PoolId,
         oid: &Oid,
         index: u64,
-        page: &PageBytes,
+        create: impl FnOnce(BackRef) -> Result<Handle>,
         gfp: Flags,
     ) -> Result {
         let index = u32::try_from(index).map_err(|_| EFBIG)?;
@@ -526,7 +589,7 @@ impl<P: Pam> Tmem<P> {
             self.pam.free_entry(pool.kind, old.handle, place.back());
             spare = old.node.map(RBTreeNode::into_reservation);
         }
-        let handle = self.pam.create(pool.kind, page, place.back())?;
+        let handle = create(place.back())?;
         self.index(pool, &place, handle, true, spare, gfp)
     }
 

@@ -34,7 +34,7 @@
 //!
 //! # Who owns a bud
 //!
-//! [`Zbud::create`] gives out one reference, [`Zbud::get_ref`] more, [`Zbud::free`] takes one, and
+//! [`Zbud::create_of`] gives out one reference, [`Zbud::get_ref`] more, [`Zbud::free`] takes one, and
 //! the last frees the bud. Eviction owns none: it asks the index to let go of its one, and
 //! may be refused, because a reader was quicker or because the bud is not in the index yet.
 //!
@@ -58,7 +58,10 @@ use crate::{
         Frame,
         ReclaimableFrame, //
     },
-    tmem::BackRef, //
+    tmem::{
+        BackRef,
+        Group, //
+    }, //
 };
 use core::mem;
 use kernel::{
@@ -170,6 +173,11 @@ pub(crate) trait Forget {
     /// Drops the index entry that `back` leads to, if it has exactly this bud. If it returns true,
     /// the reference that the entry owned belongs to the eviction.
     fn forget(&mut self, back: BackRef, bud: Bud) -> bool;
+
+    /// For whose page the room is wanted, if it is for one.
+    fn wanted_for(&self) -> Option<Group> {
+        None
+    }
 }
 
 impl<F: FnMut(BackRef, Bud) -> bool> Forget for F {
@@ -212,6 +220,8 @@ pub(crate) struct Stats {
     pub(crate) evicted_buddied_pages: u64,
     /// Pages ever dropped by eviction.
     pub(crate) evicted_zpages: u64,
+    /// Those of them that made room for a page of another group.
+    pub(crate) evicted_by_other_group: u64,
     /// Frames that the page allocator refused.
     pub(crate) failed_get_free_pages: u64,
     /// Descriptor segments that could not be allocated.
@@ -263,7 +273,7 @@ impl Zbud {
 
     /// Makes sure that a bud can be created, however long it turns out to be.
     ///
-    /// Meant to be called before a workspace is taken: [`Reservation::create`] then neither
+    /// Meant to be called before a workspace is taken: [`Reservation::create_of`] then neither
     /// allocates nor waits. Allocates a frame unless a spare one is there, and at times a segment
     /// of descriptors, both with `flags`; sleeps only if these allow it.
     pub(crate) fn reserve(&self, flags: Flags) -> Result<Reservation<'_>, NoFrame> {
@@ -402,7 +412,7 @@ impl Zbud {
         all_weak
     }
 
-    /// The longest bud in bytes that [`Zbud::create`] would accept now. 0 if none.
+    /// The longest bud in bytes that [`Zbud::create_of`] would accept now. 0 if none.
     ///
     /// A codec that is given this as its limit stops early on data that could not be stored anyway.
     /// A hint: others may take the place first. With a [`Reservation`] it is always [`MAX_BUD`].
@@ -416,23 +426,40 @@ impl Zbud {
         }
     }
 
-    /// Stores a copy of `data`, as far as there is room without a reservation.
+    /// Stores a copy of `data`, a page of `group`, as far as there is room without a reservation.
     ///
     /// `back` comes back in [`Zbud::shrink`]. That can happen before this returns: the index then
     /// does not have the bud yet and must say so.
     ///
     /// The caller owns the one reference to the bud. Never sleeps or allocates.
-    pub(crate) fn create(&self, data: &[u8], back: BackRef) -> Result<Bud, Refused> {
-        self.fill(data, back, false)
+    pub(crate) fn create_of(
+        &self,
+        group: Group,
+        data: &[u8],
+        back: BackRef,
+    ) -> Result<Bud, Refused> {
+        self.fill(group, data, back, false)
     }
 
-    fn fill(&self, data: &[u8], back: BackRef, promised: bool) -> Result<Bud, Refused> {
+    /// Like [`Zbud::create_of`], for a page of no group.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn create(&self, data: &[u8], back: BackRef) -> Result<Bud, Refused> {
+        self.create_of(Group::NONE, data, back)
+    }
+
+    fn fill(
+        &self,
+        group: Group,
+        data: &[u8],
+        back: BackRef,
+        promised: bool,
+    ) -> Result<Bud, Refused> {
         if data.is_empty() || data.len() > MAX_BUD {
             return Err(Refused::Size);
         }
         let mut lists = self.lists.lock();
         let place = lists
-            .place(data.len(), back, promised)
+            .place(data.len(), back, group, promised)
             .ok_or(Refused::Full)?;
         drop(lists);
 
@@ -583,6 +610,9 @@ impl Zbud {
             if won[side] {
                 lists.unref(frame, side);
                 lists.stats.evicted_zpages += 1;
+                let own = lists.table[frame].groups[side];
+                let other = forget.wanted_for().is_some_and(|wanted| wanted != own);
+                lists.stats.evicted_by_other_group += u64::from(other);
                 *pages += 1;
             }
         }
@@ -763,14 +793,25 @@ pub(crate) struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    /// Stores a copy of `data`, like [`Zbud::create`]. Always succeeds if the length allows it.
+    /// Stores a copy of `data`, like [`Zbud::create_of`]. Always succeeds if the length allows it.
     ///
     /// The frame that was promised is used only if `data` fits no hole.
-    pub(crate) fn create(self, data: &[u8], back: BackRef) -> Result<Bud, Refused> {
-        let bud = self.zbud.fill(data, back, true)?;
+    pub(crate) fn create_of(
+        self,
+        group: Group,
+        data: &[u8],
+        back: BackRef,
+    ) -> Result<Bud, Refused> {
+        let bud = self.zbud.fill(group, data, back, true)?;
         // `fill` has used up the promise.
         mem::forget(self);
         Ok(bud)
+    }
+
+    /// Like [`Reservation::create_of`], for a page of no group.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn create(self, data: &[u8], back: BackRef) -> Result<Bud, Refused> {
+        self.create_of(Group::NONE, data, back)
     }
 }
 

@@ -23,6 +23,7 @@
 //!                    persistent.rs
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
+//! who switches -> rust/param.rs -> halves.rs: which half is on
 //! who looks  -> sysfs.rs, pools.rs, observe.rs: counters, a list of pools, times, trace events
 //! ```
 //!
@@ -45,9 +46,14 @@ use crate::{
     dedup::Mode,
     folio::FolioPage,
     frontswap::Slot,
+    halves::{
+        Half,
+        Switch, //
+    },
     param::{
         choice,
-        Choice, //
+        Choice,
+        Parameter, //
     },
     policy::{
         Admission,
@@ -60,6 +66,7 @@ use crate::{
     },
     tmem::{
         ClientId,
+        Group,
         Kind,
         Label,
         Oid,
@@ -82,6 +89,7 @@ mod folio;
 mod frame;
 #[path = "rust/frontswap.rs"]
 mod frontswap;
+mod halves;
 mod history;
 #[path = "rust/kobject.rs"]
 mod kobject;
@@ -147,12 +155,20 @@ boot_word! {
     static ZCACHE: c"zcache";
 }
 boot_word! {
-    /// Leaves file pages alone.
+    /// Leaves file pages alone, until the parameter says else.
     static NOCLEANCACHE: c"nocleancache";
 }
 boot_word! {
-    /// Leaves swapped pages alone.
+    /// Leaves swapped pages alone, until the parameter says else.
     static NOFRONTSWAP: c"nofrontswap";
+}
+choice! {
+    /// Whether the half for file pages is on. What is set here goes before the boot word.
+    static CLEANCACHE: Switch = "cleancache" in "zcache", or Switch::Off, by switch_cleancache;
+}
+choice! {
+    /// Whether the half for swapped pages is on. What is set here goes before the boot word.
+    static FRONTSWAP: Switch = "frontswap" in "zcache", or Switch::Off, by switch_frontswap;
 }
 
 boot_word! {
@@ -197,6 +213,12 @@ static SYSTEM: SetOnce<System> = SetOnce::new();
 /// Whether and why zcache is on or off, for `status`.
 static STATUS: SetOnce<Status> = SetOnce::new();
 
+/// The half for file pages.
+static FILE_PAGES: Half = Half::new("cleancache");
+
+/// The half for swapped pages.
+static SWAPPED_PAGES: Half = Half::new("frontswap");
+
 /// The state of zcache, settled at boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
@@ -204,59 +226,60 @@ enum Status {
     NotAsked,
     /// It could not start.
     Failed(Error),
-    /// It was asked for, and this became of its halves.
-    Started {
-        /// The half for file pages.
-        cleancache: Half,
-        /// The half for swapped pages.
-        frontswap: Half,
-    },
+    /// It was asked for, and is there. Each of its halves may be on or off.
+    Started,
 }
 
-/// The state of one half, settled at boot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    /// It stores pages.
-    On,
-    /// A boot word has turned it off.
-    NotWanted,
-    /// The kernel would not have it.
-    Failed(Error),
+/// This module, as its initialisation sees it.
+fn this_module() -> &'static ThisModule {
+    kernel::module::this_module::<LocalModule>()
 }
 
-impl Half {
-    /// Starts one half, unless it is not wanted, and says in the log what came of it.
-    fn start(name: &str, unwanted: bool, start: impl FnOnce() -> Result) -> Self {
-        if unwanted {
-            return Half::NotWanted;
+/// Turns a half on or off, with the lock of the parameters held; or only has its parameter set, if
+/// zcache has not started yet: that will look. Fails with [`ENODEV`] if it is not going to start.
+fn switch(half: &Half, to: Switch, start: fn() -> Result, stop: fn()) -> Result {
+    match (STATUS.as_ref(), to) {
+        (None, _) => Ok(()),
+        (Some(Status::Started), Switch::On) => half.start(start),
+        (Some(Status::Started), Switch::Off) => {
+            half.stop(stop);
+            Ok(())
         }
-        match start() {
-            Ok(()) => {
-                pr_info!("{} enabled\n", name);
-                Half::On
-            }
-            Err(error) => {
-                pr_warn!(
-                    "{} not enabled: {} ({})\n",
-                    name,
-                    why_not(error),
-                    error.to_errno()
-                );
-                Half::Failed(error)
-            }
+        (Some(Status::NotAsked | Status::Failed(_)), _) => {
+            let name = half.name();
+            pr_info!("{name} cannot be switched, as zcache is off: see its status in sysfs\n");
+            Err(ENODEV)
         }
     }
 }
 
-/// Why the kernel would not have a half.
-fn why_not(error: Error) -> &'static str {
-    match error {
-        EOPNOTSUPP => "this kernel has no hooks for it",
-        EEXIST => "there is another store",
-        EBUSY => "zswap is on or holds pages",
-        ENOMEM => "no memory",
-        _ => "it could not start",
-    }
+fn start_cleancache() -> Result {
+    cleancache::start::<System>(this_module())
+}
+
+fn start_frontswap() -> Result {
+    frontswap::start::<System>(this_module())
+}
+
+fn switch_cleancache(to: Switch) -> Result {
+    switch(&FILE_PAGES, to, start_cleancache, cleancache::stop)
+}
+
+fn switch_frontswap(to: Switch) -> Result {
+    switch(&SWAPPED_PAGES, to, start_frontswap, frontswap::stop)
+}
+
+/// Starts a half when zcache starts, unless its parameter or else its boot word says no. From then
+/// on the parameter shows what is.
+fn start_half(half: &Half, parameter: &Parameter<Switch>, unwanted: bool, start: fn() -> Result) {
+    let set = parameter.get();
+    let started = if set == Some(Switch::Off) || (set.is_none() && unwanted) {
+        half.leave_off(set.is_some());
+        false
+    } else {
+        half.start(start).is_ok()
+    };
+    parameter.set(if started { Switch::On } else { Switch::Off });
 }
 
 /// Everything that is allocated when zcache is on.
@@ -354,16 +377,24 @@ impl cleancache::Store for System {
         }
     }
 
+    fn drop_all() {
+        if let Some(system) = get() {
+            system.tmem.empty_pools(Kind::Ephemeral);
+            system.store().drop_spares();
+        }
+    }
+
     fn put_page(pool: u64, key: cleancache::Key, index: u64, page: FolioPage) -> bool {
         let Some(system) = get() else {
             return false;
         };
+        let group = Group(page.group());
         let stored = page.with_bytes(|bytes| {
             observe::put(file_page(pool, key, index), || {
                 let flags = policy::put_flags();
                 system
                     .tmem
-                    .put(PoolId(pool), &Oid(key), index, bytes, flags)
+                    .put_of(group, PoolId(pool), &Oid(key), index, bytes, flags)
             })
         });
         if !stored {
@@ -460,10 +491,12 @@ impl frontswap::Store for System {
     fn store_page(slot: Slot, page: FolioPage) -> bool {
         get().is_some_and(|system| {
             let (oid, index) = swap_key(slot);
+            let group = Group(page.group());
             page.with_bytes(|bytes| {
                 observe::put(swapped_page(system.swap, slot), || {
                     let flags = policy::swap_flags();
-                    system.tmem.put(system.swap, &oid, index, bytes, flags)
+                    let tmem = &system.tmem;
+                    tmem.put_of(group, system.swap, &oid, index, bytes, flags)
                 })
             })
         })
@@ -541,7 +574,7 @@ fn percent_of(name: &str, percent: u32, max: u32, default: u32) -> u32 {
 
 impl Zcache {
     /// Turns zcache on: state first, then those who take memory back, then the hooks.
-    fn start(&mut self, module: &'static ThisModule) -> Result<Status> {
+    fn start(&mut self) -> Result {
         let percent = percent_of(
             "limit_percent",
             module_parameters::limit_percent.value(),
@@ -572,14 +605,19 @@ impl Zcache {
         pr_info!(
             "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"
         );
-        Ok(Status::Started {
-            cleancache: Half::start("cleancache", NOCLEANCACHE.given(), || {
-                cleancache::register::<System>(module)
-            }),
-            frontswap: Half::start("frontswap", NOFRONTSWAP.given(), || {
-                frontswap::start::<System>(module)
-            }),
-        })
+        start_half(
+            &FILE_PAGES,
+            &CLEANCACHE,
+            NOCLEANCACHE.given(),
+            start_cleancache,
+        );
+        start_half(
+            &SWAPPED_PAGES,
+            &FRONTSWAP,
+            NOFRONTSWAP.given(),
+            start_frontswap,
+        );
+        Ok(())
     }
 }
 
@@ -594,20 +632,25 @@ impl kernel::Module for Zcache {
             _usage: None,
             _pools: None,
         };
+        // Whoever sets a parameter comes before this, which looks at it, or finds `STATUS`.
+        let lock = param::Lock::new(module);
         let status = if !ZCACHE.given() && !module_parameters::enable.value() {
             Status::NotAsked
-        } else if NOCLEANCACHE.given() && NOFRONTSWAP.given() {
-            Status::Started {
-                cleancache: Half::NotWanted,
-                frontswap: Half::NotWanted,
-            }
         } else {
-            this.start(module).unwrap_or_else(|error| {
-                pr_err!("cannot start: {:?}\n", error);
-                Status::Failed(error)
-            })
+            match this.start() {
+                Ok(()) => Status::Started,
+                Err(error) => {
+                    pr_err!("cannot start: {:?}\n", error);
+                    Status::Failed(error)
+                }
+            }
         };
+        if status != Status::Started {
+            CLEANCACHE.set(Switch::Off);
+            FRONTSWAP.set(Switch::Off);
+        }
         STATUS.populate(status);
+        drop(lock);
         this._folder.add(sysfs::status())?;
         #[cfg(CONFIG_ZCACHE_REPLAY)]
         this._replay.add(replay::files())?;

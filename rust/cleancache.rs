@@ -17,6 +17,7 @@ use kernel::{
     error::to_result,
     ffi::c_ulong,
     prelude::*,
+    sync::SetOnce,
     ThisModule, //
 };
 
@@ -44,6 +45,9 @@ pub(crate) trait Store: 'static {
     /// Drops a pool and its pages. May sleep.
     fn destroy_pool(pool: u64);
 
+    /// Drops the pages of all pools, which stay. No put or get is under way. May sleep.
+    fn drop_all();
+
     /// Stores a copy of a page and returns whether it did. An older copy is gone afterwards in
     /// any case. May sleep.
     fn put_page(pool: u64, key: Key, index: u64, page: FolioPage) -> bool;
@@ -66,19 +70,41 @@ pub(crate) trait Store: 'static {
     fn flush_inode(pool: u64, key: Key, linked: bool);
 }
 
-/// Makes `T` the system's store, for good. May sleep.
+/// The table that was given to the kernel, which keeps it for good.
+static OPS: SetOnce<Ops> = SetOnce::new();
+
+/// A table of operations that is never changed or freed.
+#[derive(Clone, Copy)]
+struct Ops(NonNull<bindings::cleancache_ops>);
+
+// SAFETY: The table is only read.
+unsafe impl Send for Ops {}
+// SAFETY: As above.
+unsafe impl Sync for Ops {}
+
+/// Makes `T` the system's store, or lets it take pages again after [`stop`]. May sleep.
 ///
-/// Fails with [`EEXIST`] if there is one already.
-pub(crate) fn register<T: Store>(module: &'static ThisModule) -> Result {
-    let operations = KBox::new(Table::<T>::ops(module), GFP_KERNEL)?;
-    let operations = KBox::into_raw(operations);
-    // SAFETY: The table is valid, and is leaked if the registration takes it.
-    let result = to_result(unsafe { bindings::cleancache_register(operations) });
-    if result.is_err() {
-        // SAFETY: It came from `into_raw` above, and a registration that failed does not keep it.
-        drop(unsafe { KBox::from_raw(operations) });
+/// Fails with [`EEXIST`] if there is another store.
+pub(crate) fn start<T: Store>(module: &'static ThisModule) -> Result {
+    if OPS.as_ref().is_none() {
+        let table = KBox::into_raw(KBox::new(Table::<T>::ops(module), GFP_KERNEL)?);
+        let ours = NonNull::new(table).is_some_and(|table| OPS.populate(Ops(table)));
+        if !ours {
+            // SAFETY: It came from `into_raw` above, and nobody else has seen it.
+            drop(unsafe { KBox::from_raw(table) });
+        }
     }
-    result.map_err(|error| if error == EBUSY { EEXIST } else { error })
+    // Nothing there yet: somebody else is doing this at the same time.
+    let table = OPS.as_ref().ok_or(EBUSY)?.0.as_ptr();
+    // SAFETY: The table is valid, and stays so because `OPS` is never emptied.
+    to_result(unsafe { bindings::cleancache_start(table) })
+}
+
+/// Has all pages dropped, and lets no more in. None is there when it returns. May sleep.
+pub(crate) fn stop() {
+    // SAFETY: Waits for users of the table that was given to `start`, if there was one, and then
+    // calls it.
+    unsafe { bindings::cleancache_stop() };
 }
 
 /// Builds the C table of operations for `T`.
@@ -90,6 +116,7 @@ impl<T: Store> Table<T> {
             owner: module.as_ptr(),
             create_pool: Some(Self::create_pool),
             destroy_pool: Some(Self::destroy_pool),
+            drop_all: Some(Self::drop_all),
             put_page: Some(Self::put_page),
             get_page: Some(Self::get_page),
             has_page: Some(Self::has_page),
@@ -117,6 +144,10 @@ impl<T: Store> Table<T> {
 
     extern "C" fn destroy_pool(pool: u64) {
         T::destroy_pool(pool);
+    }
+
+    extern "C" fn drop_all() {
+        T::drop_all();
     }
 
     /// # Safety
@@ -205,5 +236,68 @@ impl<T: Store> Table<T> {
         // SAFETY: By the contract of this function.
         let key = unsafe { (*key).oid };
         T::flush_inode(pool, key, linked);
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(zcache_cleancache)]
+mod tests {
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
+
+    use super::*;
+
+    /// How often [`Fake`] was told to drop all.
+    static DROPS: Atomic<u32> = Atomic::new(0);
+
+    /// A store that keeps nothing.
+    struct Fake;
+
+    impl Store for Fake {
+        fn create_pool(_filesystem: Filesystem<'_>) -> Option<NonZeroU64> {
+            None
+        }
+
+        fn destroy_pool(_pool: u64) {}
+
+        fn drop_all() {
+            DROPS.fetch_add(1, Relaxed);
+        }
+
+        fn put_page(_pool: u64, _key: Key, _index: u64, _page: FolioPage) -> bool {
+            false
+        }
+
+        fn get_page(_pool: u64, _key: Key, _index: u64, _page: FolioPage) -> bool {
+            false
+        }
+
+        fn has_page(_pool: u64, _key: Key, _first: u64, _last: u64) -> bool {
+            false
+        }
+
+        fn missed(_count: usize) {}
+
+        fn flush_range(_pool: u64, _key: Key, _first: u64, _last: u64) {}
+
+        fn flush_inode(_pool: u64, _key: Key, _linked: bool) {}
+    }
+
+    #[test]
+    fn each_stop_drops_all_once() -> Result {
+        let module = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+        stop();
+        assert_eq!(DROPS.load(Relaxed), 0);
+        for round in 1..=3 {
+            start::<Fake>(module)?;
+            start::<Fake>(module)?;
+            assert_eq!(DROPS.load(Relaxed), round - 1);
+            stop();
+            stop();
+            assert_eq!(DROPS.load(Relaxed), round);
+        }
+        Ok(())
     }
 }

@@ -30,6 +30,13 @@ impl FolioPage {
         Self(page)
     }
 
+    /// The memory cgroup that the page is charged to, as a number that is given out anew when the
+    /// group is gone; zero if there is none. Does not sleep.
+    pub(crate) fn group(&self) -> u16 {
+        // SAFETY: By the type's invariant the page exists.
+        unsafe { bindings::page_memcg_id(self.0.as_ptr()) }
+    }
+
     /// Calls `f` with the bytes of the page.
     ///
     /// The page is mapped for the current task meanwhile, so that `f` may sleep.

@@ -50,10 +50,13 @@ pub(crate) fn start<T: Store>(module: &'static ThisModule) -> Result {
 /// Lets no more pages in. Those that are stored can still be loaded. May sleep.
 ///
 /// A store that has begun may still end well.
-// For control at run time, which is to come; the tests call it.
-#[cfg_attr(not(CONFIG_ZCACHE_KUNIT_TEST), expect(dead_code))]
 pub(crate) fn stop() {
     hooks::stop();
+}
+
+/// How many swap areas take part. May sleep.
+pub(crate) fn areas() -> u32 {
+    hooks::areas()
 }
 
 #[cfg(CONFIG_FRONTSWAP)]
@@ -105,6 +108,11 @@ mod hooks {
     pub(super) fn stop() {
         // SAFETY: Changes a flag under a lock.
         unsafe { bindings::frontswap_stop() };
+    }
+
+    pub(super) fn areas() -> u32 {
+        // SAFETY: Counts under a lock.
+        unsafe { bindings::frontswap_areas() }
     }
 
     /// Builds the C table of operations for `T`.
@@ -176,6 +184,10 @@ mod hooks {
     }
 
     pub(super) fn stop() {}
+
+    pub(super) fn areas() -> u32 {
+        0
+    }
 }
 
 #[cfg(all(CONFIG_ZCACHE_KUNIT_TEST, CONFIG_FRONTSWAP, CONFIG_PM_SLEEP))]

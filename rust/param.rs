@@ -22,6 +22,10 @@
 //! let colour = COLOUR.get().unwrap_or(Colour::Red);
 //! ```
 //!
+//! With `, by FUNCTION` behind it, the function is asked first with each new value, and may refuse:
+//! then the writer gets its error, and what was set before holds. Writers come one after the other.
+//! [`Lock`] keeps them out.
+//!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
 use core::marker::PhantomData;
@@ -38,7 +42,9 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Relaxed, //
-    }, //
+    },
+    types::NotThreadSafe,
+    ThisModule, //
 };
 
 /// A type whose values have names.
@@ -74,15 +80,25 @@ impl<T: Choice> Parameter<T> {
         T::ALL.get(place).map(|(_, value)| *value)
     }
 
-    /// Sets it to what `word` means, spaces around it aside. Fails with [`EINVAL`].
-    pub(crate) fn set(&self, word: &[u8]) -> Result {
-        let word = word.trim_ascii();
-        let place = T::ALL
-            .iter()
-            .position(|(known, _)| known.as_bytes() == word)
-            .ok_or(EINVAL)?;
+    /// Sets it. Does not sleep.
+    pub(crate) fn set(&self, value: T) {
+        let place = T::ALL.iter().position(|(_, known)| *known == value);
         // CAST: There are few words.
-        self.place.store(place as u32 + 1, Relaxed);
+        self.place
+            .store(place.map_or(0, |place| place as u32 + 1), Relaxed);
+    }
+
+    /// Sets it to what `word` means, spaces around it aside, if `agree` does not fail.
+    ///
+    /// Fails with [`EINVAL`] if that is nothing, or like `agree`. Sleeps if that does.
+    pub(crate) fn set_word(&self, word: &[u8], agree: impl FnOnce(T) -> Result) -> Result {
+        let word = word.trim_ascii();
+        let (_, value) = T::ALL
+            .iter()
+            .find(|(known, _)| known.as_bytes() == word)
+            .ok_or(EINVAL)?;
+        agree(*value)?;
+        self.set(*value);
         Ok(())
     }
 
@@ -110,6 +126,30 @@ pub(crate) trait Declared {
 
     /// What to show while nobody has set it.
     fn otherwise() -> Self::Choice;
+
+    /// Somebody wants to set it: does what it stands for, or fails. May sleep.
+    fn agree(_value: Self::Choice) -> Result {
+        Ok(())
+    }
+}
+
+/// No parameter of the module changes as long as this lives.
+pub(crate) struct Lock(&'static ThisModule, NotThreadSafe);
+
+impl Lock {
+    /// Waits for those who are changing one. May sleep; not for `agree`, which has it already.
+    pub(crate) fn new(module: &'static ThisModule) -> Self {
+        // SAFETY: The module is there, or null if it is built in, which the kernel expects.
+        unsafe { bindings::kernel_param_lock(module.as_ptr()) };
+        Self(module, NotThreadSafe)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // SAFETY: `new` has locked it, in this task, which a `Lock` does not leave.
+        unsafe { bindings::kernel_param_unlock(self.0.as_ptr()) };
+    }
 }
 
 /// The kernel's functions for `D`.
@@ -134,7 +174,8 @@ impl<D: Declared> Operations<D> {
             }
             // SAFETY: Not null, so a valid C string by the contract of this function.
             let word = unsafe { CStr::from_char_ptr(value) };
-            D::parameter().set(word.to_bytes())?;
+            // The kernel has the lock of all parameters of the module.
+            D::parameter().set_word(word.to_bytes(), D::agree)?;
             Ok(0)
         })
     }
@@ -163,7 +204,8 @@ unsafe impl Sync for Table {}
 macro_rules! choice {
     (
         $(#[$meta:meta])*
-        static $name:ident: $type:ty = $word:literal in $module:literal, or $otherwise:expr;
+        static $name:ident: $type:ty = $word:literal in $module:literal, or $otherwise:expr
+            $(, by $agree:expr)?;
     ) => {
         $(#[$meta])*
         static $name: $crate::param::Parameter<$type> = $crate::param::Parameter::new();
@@ -181,6 +223,10 @@ macro_rules! choice {
                 fn otherwise() -> $type {
                     $otherwise
                 }
+
+                $(fn agree(value: $type) -> Result {
+                    $agree(value)
+                })?
             }
 
             static OPERATIONS: $crate::param::Table =
@@ -247,16 +293,33 @@ mod tests {
             (b"left\n", Way::Left, "left\n"),
             (b" right ", Way::Right, "right\n"),
         ] {
-            assert!(way.set(word).is_ok());
+            assert!(way.set_word(word, |_| Ok(())).is_ok());
             assert!(way.get() == Some(value));
             assert!(shows(&way, shown));
         }
+        way.set(Way::Right);
+        assert!(way.get() == Some(Way::Right));
+    }
+
+    #[test]
+    fn who_does_not_agree_is_asked_first_and_keeps_what_was() {
+        let way = Parameter::<Way>::new();
+        let mut asked = None;
+        let mut refuse = |wanted| {
+            assert!(way.get().is_none());
+            asked = Some(wanted);
+            Err(EBUSY)
+        };
+        assert_eq!(way.set_word(b"right", &mut refuse), Err(EBUSY));
+        assert_eq!(way.set_word(b"wrong", &mut refuse), Err(EINVAL));
+        assert!(asked == Some(Way::Right));
+        assert!(way.get().is_none());
     }
 
     #[test]
     fn odd_words_change_nothing() {
         let way = Parameter::<Way>::new();
-        assert!(way.set(b"left").is_ok());
+        way.set(Way::Left);
         for word in [
             &b""[..],
             b"l",
@@ -266,7 +329,7 @@ mod tests {
             b"1",
             b"\xff",
         ] {
-            assert_eq!(way.set(word), Err(EINVAL));
+            assert_eq!(way.set_word(word, |_| Ok(())), Err(EINVAL));
             assert!(way.get() == Some(Way::Left));
         }
     }

@@ -461,8 +461,13 @@ impl Pool {
     /// Passes every page to `free`, with no lock held, and keeps the pool empty from now on.
     ///
     /// May sleep between buckets, since there may be millions of pages. `id` is the pool's.
-    pub(super) fn drain(&self, stats: &Stats, id: PoolId, mut free: impl FnMut(Handle, BackRef)) {
+    pub(super) fn drain(&self, stats: &Stats, id: PoolId, free: impl FnMut(Handle, BackRef)) {
         self.dead.store(true, Relaxed);
+        self.empty(stats, id, free);
+    }
+
+    /// Like [`Pool::drain`], but pages may enter again. None that was there before stays.
+    pub(super) fn empty(&self, stats: &Stats, id: PoolId, mut free: impl FnMut(Handle, BackRef)) {
         for bucket in self.buckets.iter() {
             might_sleep();
             let tree = mem::take(&mut *bucket.lock());

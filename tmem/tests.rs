@@ -840,6 +840,44 @@ mod suite {
         Ok(())
     }
 
+    #[test]
+    fn emptied_pools_hold_nothing_and_can_be_used_again() -> Result {
+        let mut rig = Rig::new()?;
+        let pools = [
+            rig.pool(Ephemeral)?,
+            rig.pool(Persistent)?,
+            rig.pool(Ephemeral)?,
+        ];
+        rig.tmem.empty_pools(Ephemeral);
+        for round in 0..3 {
+            for pool in pools {
+                for n in 0..40 {
+                    rig.put(pool, &Oid([n % 7, 0, 0]), n, n + round)?;
+                }
+            }
+            let (back, handle, _) = rig.fake.victim(0).ok_or(EINVAL)?;
+            rig.tmem.empty_pools(Ephemeral);
+            // Who was about to evict a page finds that it is gone.
+            assert!(!rig.tmem.forget(back, handle));
+            let [first, swap, third] = pools;
+            for n in 0..40 {
+                let oid = Oid([n % 7, 0, 0]);
+                assert!(!rig.tmem.has_pages(first, &oid, 0..=u64::MAX));
+                assert!(!rig.tmem.has_pages(third, &oid, 0..=u64::MAX));
+                assert!(rig.tmem.has_pages(swap, &oid, n..=n));
+            }
+            assert_eq!(rig.fake.live(), 40);
+            assert_eq!(rig.tmem.stats.pools.now(), 3);
+            assert_eq!(rig.tmem.stats.objects.now(), 7);
+            assert_eq!(rig.tmem.stats.pages.of(Ephemeral).now(), 0);
+        }
+        rig.tmem.empty_pools(Persistent);
+        assert!(rig.clean());
+        assert_eq!(rig.tmem.stats.objects.now(), 0);
+        assert_eq!(rig.tmem.stats.chunks.now(), 0);
+        Ok(())
+    }
+
     /// Users that found the pool before it was destroyed, and come to its buckets after.
     #[test]
     fn late_users_of_a_destroyed_pool() -> Result {
@@ -851,7 +889,8 @@ mod suite {
         let pool = rig.tmem.pool(id).ok_or(EINVAL)?;
         rig.tmem.destroy_pool(rig.client, id)?;
 
-        let late = rig.tmem.put_into(&pool, id, &oid, 0, &rig.page, GFP_KERNEL);
+        let create = |back| rig.tmem.pam.create(Ephemeral, &rig.page, back);
+        let late = rig.tmem.put_into(&pool, id, &oid, 0, create, GFP_KERNEL);
         assert_eq!(late, Err(ENOENT));
         assert!(rig.tmem.take(&pool, &Place::new(id, &oid, 0)).is_none());
         // V2's evictor skipped the flush when the pool was gone, and reused the frame.

@@ -18,6 +18,7 @@ use crate::{
     },
     tmem::{
         BackRef,
+        Group,
         PoolId, //
     },
 };
@@ -68,6 +69,8 @@ pub(super) struct Desc {
     pub(super) len: [u16; 2],
     /// References to each bud. 0 also while it is being filled: then nobody can know its name.
     pub(super) refs: [u16; 2],
+    /// Whose page each bud was when it was put.
+    pub(super) groups: [Group; 2],
     /// Users that rely on the frame without holding the lock.
     pub(super) pins: u16,
     /// The unbuddied list the frame is on, by free chunks. 0 if on none.
@@ -91,6 +94,7 @@ impl Desc {
             links: [link; 2],
             len: [0; 2],
             refs: [0; 2],
+            groups: [Group::NONE; 2],
             pins: 0,
             hole: 0,
             on_lru: false,
@@ -487,7 +491,13 @@ impl Lists {
     /// Pins a frame that has room for a bud of `len` bytes, and sets the room apart for it: in the
     /// smallest hole that is large enough, or else in a spare frame. If `promised`, this uses up a
     /// promise of the caller's.
-    pub(super) fn place(&mut self, len: usize, back: BackRef, promised: bool) -> Option<Place> {
+    pub(super) fn place(
+        &mut self,
+        len: usize,
+        back: BackRef,
+        group: Group,
+        promised: bool,
+    ) -> Option<Place> {
         let fits = self.holes & (!0 << chunks(len));
         let frame = match fits {
             0 if promised || self.has_idle() => self.spare.first()?,
@@ -506,6 +516,7 @@ impl Lists {
         let desc = &mut self.table[frame];
         let side = usize::from(desc.len[0] != 0);
         desc.back[side] = back;
+        desc.groups[side] = group;
         // CAST: At most `MAX_BUD`, which a `u16` can hold for any page size up to 64 KiB.
         desc.len[side] = len as u16;
         Some(Place {

@@ -298,6 +298,49 @@ mod cases {
         Ok(())
     }
 
+    /// Evicts all that it is asked for, for a page of some group.
+    struct For(Option<Group>);
+
+    impl Forget for For {
+        fn forget(&mut self, _back: BackRef, _bud: Bud) -> bool {
+            true
+        }
+
+        fn wanted_for(&self) -> Option<Group> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn pages_that_others_push_out_are_counted() -> Result {
+        let mut rig = Rig::new(8)?;
+        let half = PAGE_SIZE / 2;
+        // Two frames each with pages of 1 and 1, 1 and 2, 2 and 2.
+        for round in 0..2 {
+            for (seed, group) in [1, 1, 1, 2, 2, 2].into_iter().enumerate() {
+                rig.data(half, seed as u32);
+                let reservation = rig.zbud.reserve(GFP_KERNEL).map_err(|_| ENOMEM)?;
+                let data = &rig.data[..half];
+                reservation
+                    .create_of(Group(group), data, back(round))
+                    .map_err(|_| EINVAL)?;
+            }
+        }
+        let mut expected = 0;
+        for (wanted_for, others) in [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)] {
+            let reservation = rig.zbud.reserve_oldest(For(Some(Group(wanted_for))));
+            drop(reservation.ok_or(ENOMEM)?);
+            expected += others;
+            assert_eq!(rig.zbud.stats().evicted_by_other_group, expected);
+        }
+        // The last frame goes for no page at all.
+        assert_eq!(rig.zbud.evict(For(None)).pages, 2);
+        assert_eq!(rig.zbud.stats().evicted_by_other_group, expected);
+        assert_eq!(rig.zbud.stats().evicted_zpages, 12);
+        rig.empty();
+        Ok(())
+    }
+
     /// Two full frames, emptied in each of the 24 orders.
     #[test]
     fn free_in_any_order() -> Result {

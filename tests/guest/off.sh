@@ -8,6 +8,17 @@
 holds 'sysfs holds one file' "$(echo "$Z"/*)" = "$Z/status"
 holds 'status says off' "$(sed -n 's/^\(off\).*/\1/p' "$Z/status")" = off
 grep -q 'boot with' "$Z/status" || fail 'status does not say what to do'
+for half in cleancache frontswap; do
+	word=/sys/module/zcache/parameters/$half
+	for to in on off; do
+		! echo $to | dd of=$word 2>/tmp/error ||
+			fail "$half: $to was taken"
+		grep -q 'No such device' /tmp/error || fail "$(cat /tmp/error)"
+	done
+	holds "$half is off" "$(cat $word)" = off
+	dmesg | grep -q "$half cannot be switched, as zcache is off" ||
+		fail 'no line in the log'
+done
 make_fs
 real_bytes 100M >/run/mnt/file
 sync
