@@ -255,7 +255,10 @@ impl Persistent {
             }
         };
         let created = codec.compress(page, limit, |stream| {
-            if self.tunables.too_long(stream.len(), || self.xvmalloc.held()) {
+            if self
+                .tunables
+                .too_long(stream.len(), || self.xvmalloc.held())
+            {
                 return Err(None);
             }
             reservation.create(stream).map_err(Some)

@@ -92,7 +92,11 @@ mod tests {
         for (number, good, bad) in [
             (&tunables.max_zsize, [1, 3584], [0, 3585]),
             (&tunables.max_mean_zsize, [1, 3584], [0, 3585]),
-            (&tunables.page_count_policy_percent, [0, 150], [151, u32::MAX]),
+            (
+                &tunables.page_count_policy_percent,
+                [0, 150],
+                [151, u32::MAX],
+            ),
         ] {
             for value in good {
                 assert!(number.set(value).is_ok());

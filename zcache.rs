@@ -20,7 +20,7 @@
 //!                      history.rs           how often each page was put of late
 //!                      poor.rs              files whose pages do not shrink
 //!                    zbud.rs                in one half of a frame (file pages)
-//!                    persistent.rs
+//!                    persistent.rs          if limit.rs and tunables.rs allow it
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
 //! who looks  -> sysfs.rs, pools.rs, observe.rs: counters, a list of pools, times, trace events

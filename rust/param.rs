@@ -419,7 +419,10 @@ mod tests {
             (b" 90\n", 90, b"90\n"),
             (b"0x10", 16, b"16\n"),
         ] {
-            assert_eq!(number.set_text(text, false, |_| Ok(())).is_err(), text.is_empty());
+            assert_eq!(
+                number.set_text(text, false, |_| Ok(())).is_err(),
+                text.is_empty()
+            );
             assert_eq!(number.get(), value);
             let len = number.show(&mut out);
             assert_eq!(out.get(..len), Some(shown));

@@ -55,12 +55,13 @@ fn page(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
     Ok(page)
 }
 
-/// Puts `count` pages of more than half a frame, numbered from `first` on.
-fn fill(store: &Store, kind: Kind, first: u32, count: u32) -> Result<KVec<Handle>> {
+/// Puts `count` pages of more than half a frame, numbered from `first` on; returns the numbers of
+/// those that were taken, and their handles.
+fn fill(store: &Store, kind: Kind, first: u32, count: u32) -> Result<KVec<(u32, Handle)>> {
     let mut handles = KVec::new();
     for index in first..first + count {
         if let Ok(handle) = store.create(kind, &*page(index, 2500)?, back(index)) {
-            handles.push(handle, GFP_KERNEL)?;
+            handles.push((index, handle), GFP_KERNEL)?;
         }
     }
     Ok(handles)
@@ -112,12 +113,12 @@ mod tests {
         assert_eq!(store.persistent().stats().frames, 300);
         assert!(store.metadata_bytes() > before);
         let mut out = page(0, 0)?;
-        for (index, handle) in (0..).zip(old.iter()) {
+        for (index, handle) in old.iter() {
             store.get_data(Kind::Persistent, *handle, &mut out)?;
-            assert!(*out == *page(index, 2500)?);
+            assert!(*out == *page(*index, 2500)?);
         }
         old.extend_from_slice(&new, GFP_KERNEL)?;
-        for handle in old {
+        for (_, handle) in old {
             store.free(Kind::Persistent, handle);
         }
         assert_eq!(store.persistent().stats().frames, 0);
@@ -156,20 +157,22 @@ mod tests {
         assert!(frames() > 50);
         // Not even where there is a hole.
         let full = store.persistent().stats().full;
-        let hole = handles.pop().ok_or(EINVAL)?;
+        let (_, hole) = handles.pop().ok_or(EINVAL)?;
         store.free(Kind::Persistent, hole);
-        assert!(store.create(Kind::Persistent, &*page(7, 500)?, back(0)).is_err());
+        assert!(store
+            .create(Kind::Persistent, &*page(7, 500)?, back(0))
+            .is_err());
         assert_eq!(store.persistent().stats().full, full + 1);
         while frames() > 50 {
-            store.free(Kind::Persistent, handles.pop().ok_or(EINVAL)?);
+            store.free(Kind::Persistent, handles.pop().ok_or(EINVAL)?.1);
         }
         // Within the limit holes count, but frames only below the gap.
         fill(&store, Kind::Persistent, 200, 100)?;
         assert!(frames() <= 50);
         let mut out = page(0, 0)?;
-        for (index, handle) in (0..).zip(handles.iter()) {
+        for (index, handle) in handles.iter() {
             store.get_data(Kind::Persistent, *handle, &mut out)?;
-            assert!(*out == *page(index, 2500)?);
+            assert!(*out == *page(*index, 2500)?);
         }
         store.set_percent(FIRST)?;
         let more = fill(&store, Kind::Persistent, 300, 20)?;
@@ -184,7 +187,7 @@ mod tests {
         let store = new_store()?;
         let handles = fill(&store, Kind::Persistent, 0, 120)?;
         let mut kept = KVec::new();
-        for (index, handle) in (0..).zip(handles) {
+        for (index, handle) in handles {
             match index % 4 {
                 0 => kept.push((index, handle), GFP_KERNEL)?,
                 _ => store.free(Kind::Persistent, handle),
