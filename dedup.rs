@@ -178,6 +178,15 @@ pub(crate) struct Stats {
     pub(crate) stale: Gauge,
 }
 
+/// Places of one shard, for `each` of `frames` frames.
+fn share(frames: usize, each: usize) -> usize {
+    // CAST: A power of two that a `usize` can hold.
+    let count = SHARDS as usize;
+    // A hash spreads them well; one in eight on top is plenty.
+    let all = frames.saturating_mul(each);
+    (all / count + all / count / 8 + 64).min((1 << 26) - 1024)
+}
+
 /// The descriptors.
 pub(crate) struct Dedup {
     shards: KVec<Pin<KBox<SpinLock<Shard>>>>,
@@ -196,14 +205,12 @@ impl Dedup {
     pub(crate) fn new(frames: usize) -> Result<Self> {
         // CAST: A power of two that a `usize` can hold.
         let count = SHARDS as usize;
-        // A hash spreads them well; one in eight on top is plenty.
-        let share = |each: usize| {
-            let all = frames.saturating_mul(each);
-            (all / count + all / count / 8 + 64).min((1 << 26) - 1024)
-        };
         let mut shards = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
-            let shard = Shard::new(share(COPIES_PER_FRAME), share(MORES_PER_FRAME))?;
+            let shard = Shard::new(
+                share(frames, COPIES_PER_FRAME),
+                share(frames, MORES_PER_FRAME),
+            )?;
             let shard = KBox::pin_init(new_spinlock!(shard, "zcache::dedup"), GFP_KERNEL)?;
             shards.push(shard, GFP_KERNEL)?;
         }
@@ -216,6 +223,22 @@ impl Dedup {
             #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
             collide: Atomic::new(false),
         })
+    }
+
+    /// Makes room for a store of `frames` frames, where there is less. May sleep. Fails with
+    /// [`ENOMEM`]; then some shards may have it.
+    pub(crate) fn enlarge(&self, frames: usize) -> Result {
+        for shard in &self.shards {
+            let larger = self.attempt(|| {
+                Shard::room(
+                    share(frames, COPIES_PER_FRAME),
+                    share(frames, MORES_PER_FRAME),
+                )
+            });
+            let mut larger = larger.ok_or(ENOMEM)?;
+            shard.lock().enlarge(&mut larger);
+        }
+        Ok(())
     }
 
     /// The counters.

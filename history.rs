@@ -239,7 +239,13 @@ pub(crate) fn mix(page: BackRef) -> u64 {
 #[kernel::macros::kunit_tests(zcache_history)]
 mod tests {
     use super::*;
-    use crate::tmem::PoolId;
+    use crate::{
+        policy::{
+            Percent,
+            Policy, //
+        },
+        tmem::PoolId, //
+    };
 
     fn page(number: u32) -> BackRef {
         BackRef {
@@ -385,7 +391,7 @@ mod tests {
     /// from the third pass on.
     fn scan(cache: u32, held: usize, ram: usize, scan: u32, passes: u32) -> Result<usize> {
         let history = History::new(ram)?;
-        let policy = crate::policy::Policy::new(ram, 50);
+        let policy = Policy::new(ram, Percent::files(50));
         // Pages in the store in the order of their age; a hole is a page that was taken out.
         let mut store = KVec::<Option<u32>>::new();
         let mut stored = KVec::from_elem(usize::MAX, scan as usize, GFP_KERNEL)?;

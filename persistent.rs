@@ -20,15 +20,20 @@ use crate::{
         Codec, //
     },
     frame::Frame,
+    limit::{
+        Limit,
+        Room, //
+    },
     policy,
     store::Count,
     tmem::{
         Handle,
         PageBytes, //
     },
+    tunables::Tunables,
     xvmalloc::{
-        self,
         Parcel,
+        Source,
         Xvmalloc, //
     },
 };
@@ -98,6 +103,10 @@ pub(crate) struct Stats {
     pub(crate) poor: u64,
     /// Pages refused because there was no room.
     pub(crate) full: u64,
+    /// Pages refused as the others are too long on average, see [`Tunables::too_long`].
+    pub(crate) mean_poor: u64,
+    /// Pages refused as there are too many, see [`Tunables::too_many`].
+    pub(crate) too_many: u64,
     /// Frames that the system refused.
     pub(crate) failed_get_free_pages: u64,
     /// Records that the system refused.
@@ -115,21 +124,32 @@ pub(crate) struct Stats {
 pub(crate) struct Persistent {
     #[pin]
     xvmalloc: Xvmalloc,
+    limit: Limit,
+    tunables: Tunables,
+    /// Pages of memory of the system.
+    ram: usize,
     same_filled: Count,
     poor: Count,
     full: Count,
+    mean_poor: Count,
+    too_many: Count,
     taken: Count,
     corrupt: Count,
 }
 
 impl Persistent {
-    /// Makes an empty one for at most `limit` frames. May sleep.
-    pub(crate) fn new(limit: usize) -> impl PinInit<Self, Error> {
+    /// Makes an empty one for at most `limit` frames, of `ram` that the system has. May sleep.
+    pub(crate) fn new(ram: usize, limit: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             xvmalloc <- Xvmalloc::new(limit),
+            limit: Limit::new(limit),
+            tunables: Tunables::new(),
+            ram,
             same_filled: Count::default(),
             poor: Count::default(),
             full: Count::default(),
+            mean_poor: Count::default(),
+            too_many: Count::default(),
             taken: Count::default(),
             corrupt: Count::default(),
         })
@@ -157,6 +177,8 @@ impl Persistent {
             metadata_bytes: self.xvmalloc.metadata_bytes() as u64,
             poor: self.poor.get(),
             full: self.full.get(),
+            mean_poor: self.mean_poor.get(),
+            too_many: self.too_many.get(),
             failed_get_free_pages: stats.failed_get_free_pages,
             failed_alloc: stats.failed_alloc,
             taken: self.taken.get(),
@@ -165,25 +187,66 @@ impl Persistent {
         }
     }
 
-    /// Stores a page. `other` is asked for a frame when the system has none. May sleep.
+    /// What root may set.
+    pub(crate) fn tunables(&self) -> &Tunables {
+        &self.tunables
+    }
+
+    /// The most frames.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.frames()
+    }
+
+    /// Allows so many frames from now on. If more are held, they stay, and nothing is stored until
+    /// their pages were wanted back. May sleep. Fails with [`ENOMEM`], and nothing has changed
+    /// then.
+    pub(crate) fn set_limit(&self, frames: usize) -> Result {
+        self.xvmalloc.set_limit(frames)?;
+        self.limit.set(frames);
+        Ok(())
+    }
+
+    /// Frames that are held above the limit.
+    pub(crate) fn over(&self) -> usize {
+        self.xvmalloc.frames().saturating_sub(self.limit())
+    }
+
+    /// Stores a page. `other` is asked for a frame when the system has none, and before it if there
+    /// is a `crowd`: then as many frames are held on both sides as may be. May sleep.
     ///
     /// Fails with [`E2BIG`] if the page does not shrink enough, with [`ENOSPC`] if there is no
-    /// room.
+    /// room. The tunables refuse pages with these as well.
     pub(crate) fn create(
         &self,
         codec: &Codec,
         page: &PageBytes,
+        crowd: bool,
         other: impl FnOnce() -> Option<Frame>,
     ) -> Result<Handle> {
         if let Some(word) = codec::same_filled(page) {
             self.same_filled.add(1);
             return Ok(Form::Same(word).handle());
         }
+        if self.tunables.too_many(self.ram, || self.xvmalloc.held().0) {
+            self.too_many.add(1);
+            return Err(ENOSPC);
+        }
         let counted = || other().inspect(|_| self.taken.add(1));
-        let (reservation, limit) = match self.xvmalloc.reserve(policy::swap_flags(), counted) {
-            Ok(reservation) => (reservation, xvmalloc::MAX_PARCEL),
+        let source = match self.limit.room(self.xvmalloc.frames()) {
+            Room::Frame if crowd => Source::Other,
+            Room::Frame => Source::System,
+            Room::Hole => Source::None,
+            Room::Nothing => {
+                self.full.add(1);
+                return Err(ENOSPC);
+            }
+        };
+        let longest = self.tunables.longest();
+        let reserved = self.xvmalloc.reserve(policy::swap_flags(), source, counted);
+        let (reservation, limit) = match reserved {
+            Ok(reservation) => (reservation, longest),
             Err(_) => {
-                let limit = self.xvmalloc.room();
+                let limit = self.xvmalloc.room().min(longest);
                 let hole = match limit {
                     MIN_HOLE.. => self.xvmalloc.reserve_hole(policy::swap_flags()).ok(),
                     _ => None,
@@ -191,10 +254,23 @@ impl Persistent {
                 (hole.ok_or(ENOSPC).inspect_err(|_| self.full.add(1))?, limit)
             }
         };
-        match codec.compress(page, limit, |stream| reservation.create(stream)) {
+        let created = codec.compress(page, limit, |stream| {
+            if self
+                .tunables
+                .too_long(stream.len(), || self.xvmalloc.held())
+            {
+                return Err(None);
+            }
+            reservation.create(stream).map_err(Some)
+        });
+        match created {
             Some(Ok(parcel)) => Ok(Form::Parcel(parcel).handle()),
+            Some(Err(None)) => {
+                self.mean_poor.add(1);
+                Err(E2BIG)
+            }
             // Too long for anything.
-            None if limit == xvmalloc::MAX_PARCEL => {
+            None if limit == longest => {
                 self.poor.add(1);
                 Err(E2BIG)
             }
@@ -260,9 +336,11 @@ impl Persistent {
     /// Allocates a few frames for puts to come. To be called by those who swap in, and so have just
     /// found memory: a batch of reclaim then need not take it all from what is left in need.
     pub(crate) fn top_up(&self) {
-        let ready = policy::ahead(self.xvmalloc.limit()).min(READY);
+        let ready = policy::ahead(self.limit()).min(READY);
         self.xvmalloc.set_keep(ready);
-        self.xvmalloc.top_up(ready, ready, policy::put_flags());
+        if self.limit.room(self.xvmalloc.frames()) == Room::Frame {
+            self.xvmalloc.top_up(ready, ready, policy::put_flags());
+        }
     }
 }
 
@@ -271,7 +349,10 @@ impl Persistent {
 mod tests {
     use super::*;
     use crate::{
-        policy::Policy,
+        policy::{
+            Percent,
+            Policy, //
+        },
         store::Store,
         tmem::{
             BackRef,
@@ -279,6 +360,7 @@ mod tests {
             Pam,
             PoolId, //
         },
+        xvmalloc, //
     };
     use kernel::page::PAGE_SIZE;
 
@@ -293,7 +375,7 @@ mod tests {
         let ram = frames * 100;
         KBox::try_pin_init(
             Store::new(
-                Policy::new(ram, 1).with_persistent(ram, 1),
+                Policy::new(ram, Percent::files(1).and_persistent(1)),
                 |_, _| true,
                 || usize::MAX,
                 || crate::dedup::Mode::Off,
@@ -504,7 +586,9 @@ mod tests {
             xvmalloc::MAX_PARCEL,
             xvmalloc::MAX_PARCEL,
         ] {
-            let reservation = xv.reserve(GFP_KERNEL, || None).map_err(|_| ENOMEM)?;
+            let reservation = xv
+                .reserve(GFP_KERNEL, Source::System, || None)
+                .map_err(|_| ENOMEM)?;
             let parcel = reservation.create(&noise[..len]).map_err(|_| EINVAL)?;
             let handle = Form::Parcel(parcel).handle();
             for _ in 0..2 {
@@ -548,7 +632,7 @@ mod tests {
     fn persistent_pages_come_first() -> Result {
         let store: Pin<KBox<Store>> = KBox::try_pin_init(
             Store::new(
-                Policy::new(200, 80).with_persistent(200, 50),
+                Policy::new(200, Percent::files(80)),
                 |_, _| true,
                 || usize::MAX,
                 || crate::dedup::Mode::Off,

@@ -6,7 +6,7 @@
 //!
 //! Two limits hold for the frames of ephemeral pages; the lower one counts.
 //!
-//! - A part of RAM, `zcache.limit_percent`.
+//! - A part of RAM, `limit_percent`.
 //! - [`SHARE`] times the page cache. zcache and the page cache live on the same memory: while
 //!   files are all that presses, the part above settles how it is split. When something else
 //!   wants memory, reclaim makes the page cache small, and zcache has to follow: what is above
@@ -15,15 +15,18 @@
 //! A shrinker that offered everything would be asked for two frames with each page that reclaim
 //! scans, and zcache would never hold anything.
 //!
-//! Persistent pages have a limit of their own, `zcache.pers_limit_percent`, and come first: both
-//! together take [`MAX_LIMIT_PERCENT`] of RAM at the most, and it is the ephemeral ones that make
-//! room. V2 counted persistent pages before compression instead, and refused above three quarters
-//! of RAM; what takes memory is frames, so these are counted here.
+//! Persistent pages have a limit of their own, `pers_limit_percent`, and come first: both together
+//! take `total_limit_percent` of RAM at the most, and it is the ephemeral ones that make room. V2
+//! counted persistent pages before compression instead, and refused above three quarters of RAM;
+//! what takes memory is frames, so these are counted here. V2's number is in `tunables.rs`.
+//!
+//! All three can be changed at any time. See `Store::set_percent` for what then happens.
 //!
 //! # When full
 //!
 //! A persistent page is stored as long as there is a hole for it, and else refused: the kernel
-//! then writes it to the swap device. What follows is about ephemeral pages.
+//! then writes it to the swap device. New frames come only when a part of them is gone, see
+//! `limit.rs`. What follows is about ephemeral pages.
 //!
 //! When the last frames are taken, pages that would have one for themselves are refused: two
 //! others can have it.
@@ -124,7 +127,8 @@ const KEEP_ONE_IN: usize = 8;
 /// Percent of RAM that ephemeral pages may take unless the user says otherwise.
 pub(crate) const DEFAULT_LIMIT_PERCENT: u32 = 50;
 
-/// The highest percentage that the user may ask for.
+/// The highest percentage that the user may ask for, for ephemeral pages and for all; of the latter
+/// also what holds unless the user says otherwise.
 pub(crate) const MAX_LIMIT_PERCENT: u32 = 90;
 
 /// Percent of RAM that persistent pages may take unless the user says otherwise.
@@ -253,16 +257,27 @@ impl Patience {
     }
 }
 
+/// What frames may take, in percent of RAM.
+#[derive(Clone, Copy)]
+pub(crate) struct Percent {
+    /// Those of ephemeral pages.
+    pub(crate) ephemeral: u32,
+    /// Those of persistent pages.
+    pub(crate) persistent: u32,
+    /// All together.
+    pub(crate) together: u32,
+}
+
 /// The limits, and what a full store takes.
 pub(crate) struct Policy {
     /// Pages of memory of the system.
     ram: usize,
     /// Frames for ephemeral pages, from the part of RAM.
-    limit: usize,
+    limit: Atomic<usize>,
     /// Frames for persistent pages.
-    persistent: usize,
+    persistent: Atomic<usize>,
     /// Frames for all.
-    together: usize,
+    together: Atomic<usize>,
     /// Pages that found the store full and lost.
     turn: Atomic<u32>,
     /// Holes, and pages that were not seen before.
@@ -272,13 +287,12 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// A policy for a system with `ram` pages of memory.
-    pub(crate) fn new(ram: usize, percent: u32) -> Self {
-        let part = |percent| part(ram, percent);
+    pub(crate) fn new(ram: usize, percent: Percent) -> Self {
         Self {
             ram,
-            limit: part(percent),
-            persistent: part(DEFAULT_PERSISTENT_PERCENT),
-            together: part(MAX_LIMIT_PERCENT),
+            limit: Atomic::new(part(ram, percent.ephemeral)),
+            persistent: Atomic::new(part(ram, percent.persistent)),
+            together: Atomic::new(part(ram, percent.together)),
             turn: Atomic::new(0),
             holes: Patience::new(),
             admission: || Admission::History,
@@ -305,33 +319,38 @@ impl Policy {
         &self.holes
     }
 
-    /// The same, with another share of `ram` for persistent pages.
-    pub(crate) fn with_persistent(self, ram: usize, percent: u32) -> Self {
-        Self {
-            persistent: part(ram, percent),
-            ..self
-        }
+    /// Sets other limits. To be called by one at a time.
+    pub(crate) fn set_percent(&self, percent: Percent) {
+        let new = Self::new(self.ram, percent);
+        self.limit.store(new.limit(), Relaxed);
+        self.persistent.store(new.persistent.load(Relaxed), Relaxed);
+        self.together.store(new.together(), Relaxed);
     }
 
     /// The most frames that persistent pages may take. It does not depend on the page cache: there
     /// is no other place for them in memory.
     pub(crate) fn persistent_limit(&self) -> usize {
-        self.persistent
+        self.persistent.load(Relaxed).min(self.together())
+    }
+
+    /// The most frames that all may take.
+    pub(crate) fn together(&self) -> usize {
+        self.together.load(Relaxed)
     }
 
     /// Frames that are left for ephemeral pages where persistent ones have `held`.
     pub(crate) fn beside(&self, held: usize) -> usize {
-        self.together.saturating_sub(held)
+        self.together().saturating_sub(held)
     }
 
-    /// The most frames that ephemeral pages may ever take.
+    /// The most frames that ephemeral pages may take.
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Relaxed)
     }
 
     /// Frames that ephemeral pages may take beside a page cache of `file` pages.
     pub(crate) fn allowed(&self, file: usize) -> usize {
-        self.limit.min(file.saturating_mul(SHARE))
+        self.limit().min(file.saturating_mul(SHARE))
     }
 
     /// The longest stream, in bytes, to give a new frame, of `longest` that fit one, if `used`
@@ -347,6 +366,23 @@ impl Policy {
     /// The store is full, and this page has lost: shall it take the place of old ones all the same?
     pub(crate) fn replaces(&self) -> bool {
         self.turn.fetch_add(1, Relaxed) % REPLACE_ONE_IN == 0
+    }
+}
+
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+impl Percent {
+    /// So much for ephemeral pages, and what is usual for the others.
+    pub(crate) const fn files(ephemeral: u32) -> Self {
+        Self {
+            ephemeral,
+            persistent: DEFAULT_PERSISTENT_PERCENT,
+            together: MAX_LIMIT_PERCENT,
+        }
+    }
+
+    /// The same, with so much for persistent pages.
+    pub(crate) const fn and_persistent(self, persistent: u32) -> Self {
+        Self { persistent, ..self }
     }
 }
 
@@ -366,11 +402,6 @@ pub(crate) fn keep(allowed: usize) -> u32 {
     u32::try_from(allowed / KEEP_ONE_IN).unwrap_or(u32::MAX)
 }
 
-/// The percentage to use when the user asked for `percent`; [`None`] if that is above `max`, or 0.
-pub(crate) fn checked_percent(percent: u32, max: u32) -> Option<u32> {
-    (1..=max).contains(&percent).then_some(percent)
-}
-
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_policy)]
 mod tests {
@@ -378,7 +409,7 @@ mod tests {
 
     #[test]
     fn lower_of_both_limits_counts() {
-        let policy = Policy::new(1000, 50);
+        let policy = Policy::new(1000, Percent::files(50));
         assert_eq!(policy.limit(), 500);
         for (file, allowed) in [(0, 0), (1, 3), (166, 498), (167, 500), (usize::MAX, 500)] {
             assert_eq!(policy.allowed(file), allowed);
@@ -387,7 +418,7 @@ mod tests {
 
     #[test]
     fn nearly_full_takes_only_what_pairs() {
-        let policy = Policy::new(1000, 50);
+        let policy = Policy::new(1000, Percent::files(50));
         for (held, longest) in [(0, 4000), (629, 4000), (630, PAIRABLE), (640, PAIRABLE)] {
             assert_eq!(policy.longest(held, 640, 4000), longest);
         }
@@ -397,7 +428,7 @@ mod tests {
 
     #[test]
     fn one_in_a_few_replaces() {
-        let policy = Policy::new(1000, 50);
+        let policy = Policy::new(1000, Percent::files(50));
         let replaced = (0..10 * REPLACE_ONE_IN)
             .filter(|_| policy.replaces())
             .count();
@@ -424,8 +455,8 @@ mod tests {
 
     #[test]
     fn admission_is_asked_for_each_page() {
-        assert!(!Policy::new(1000, 50).admits_all());
-        let all = Policy::new(1000, 50).with_admission(|| Admission::All);
+        assert!(!Policy::new(1000, Percent::files(50)).admits_all());
+        let all = Policy::new(1000, Percent::files(50)).with_admission(|| Admission::All);
         assert!(all.admits_all());
         assert_eq!(all.ram(), 1000);
     }
@@ -441,7 +472,7 @@ mod tests {
 
     #[test]
     fn persistent_pages_come_first() {
-        let policy = Policy::new(1000, 50).with_persistent(1000, 60);
+        let policy = Policy::new(1000, Percent::files(50).and_persistent(60));
         assert_eq!(policy.persistent_limit(), 600);
         for (held, left) in [(0, 900), (1, 899), (600, 300), (900, 0), (1000, 0)] {
             assert_eq!(policy.beside(held), left);
@@ -449,27 +480,29 @@ mod tests {
     }
 
     #[test]
-    fn odd_percentages_are_refused() {
-        for (max, default) in [
-            (MAX_LIMIT_PERCENT, DEFAULT_LIMIT_PERCENT),
-            (MAX_PERSISTENT_PERCENT, DEFAULT_PERSISTENT_PERCENT),
-        ] {
-            for percent in [0, max + 1, u32::MAX] {
-                assert_eq!(checked_percent(percent, max), None);
-            }
-            for percent in [1, default, max] {
-                assert_eq!(checked_percent(percent, max), Some(percent));
-            }
-        }
+    fn limits_change() {
+        let policy = Policy::new(1000, Percent::files(50));
+        policy.set_percent(Percent {
+            ephemeral: 10,
+            persistent: 40,
+            together: 30,
+        });
+        assert_eq!(policy.limit(), 100);
+        assert_eq!(policy.allowed(usize::MAX), 100);
+        assert_eq!(policy.beside(250), 50);
+        // What holds for all holds for each.
+        assert_eq!(policy.persistent_limit(), 300);
+        policy.set_percent(Percent::files(90));
+        assert_eq!((policy.limit(), policy.persistent_limit()), (900, 500));
     }
 
     #[test]
     fn tiny_and_huge_machines() {
-        assert_eq!(Policy::new(0, 50).limit(), 0);
-        assert_eq!(Policy::new(99, 50).limit(), 0);
+        assert_eq!(Policy::new(0, Percent::files(50)).limit(), 0);
+        assert_eq!(Policy::new(99, Percent::files(50)).limit(), 0);
         // 16 TiB.
         assert_eq!(
-            Policy::new(1 << 32, 90).allowed(usize::MAX),
+            Policy::new(1 << 32, Percent::files(90)).allowed(usize::MAX),
             (1 << 32) / 100 * 90
         );
     }

@@ -40,9 +40,11 @@ use crate::{
     persistent::Persistent,
     policy::{
         self,
+        Percent,
         Policy, //
     },
     poor::Poor,
+    task,
     timing::{
         Timer,
         Times, //
@@ -73,6 +75,10 @@ use crate::{
 /// One in ten pages of programs compresses to less than about 1.2 KiB, of text to less than 1.5;
 /// of the memory of processes, one in ten to less than half a KiB.
 const MIN_HOLE: usize = 1024;
+
+/// Frames that whoever lowers a limit evicts before it lets others run: a fraction of a
+/// millisecond.
+const BATCH: usize = 64;
 
 /// Shared pages in a row that one eviction passes by. The next one goes, shared or not: zbud tries
 /// eight frames, and one of them is to be won.
@@ -244,7 +250,7 @@ impl Store {
             dedup: Dedup::new(policy.limit())?,
             dedup_mode,
             zbud <- Zbud::new(policy.limit()),
-            persistent <- Persistent::new(policy.persistent_limit()),
+            persistent <- Persistent::new(policy.ram(), policy.persistent_limit()),
             history: History::new(policy.ram())?,
             poor: Poor::new()?,
             policy,
@@ -296,9 +302,60 @@ impl Store {
             + self.poor.bytes()
     }
 
-    /// The most frames that are ever allowed.
+    /// The most frames allowed for ephemeral pages.
     pub(crate) fn limit(&self) -> usize {
         self.policy.limit()
+    }
+
+    /// The most frames allowed on both sides.
+    pub(crate) fn together(&self) -> usize {
+        self.policy.together()
+    }
+
+    /// Changes the limits, for those who come from now on, and brings what is held down to them as
+    /// far as it goes.
+    ///
+    /// It is the caller who works for that, in pieces of [`BATCH`] frames: it moves persistent
+    /// pages together, and evicts the oldest ephemeral ones. If a signal tells it to stop, or pages
+    /// are in use, the rest goes with the next puts that find the store full, and is offered to the
+    /// shrinker. Persistent pages stay until they are wanted: their side takes nothing meanwhile.
+    ///
+    /// To be called by one at a time. May sleep. Fails with [`ENOMEM`] if the tables cannot be made
+    /// larger, and no limit has changed then. What the tables have become they stay.
+    pub(crate) fn set_percent(&self, percent: Percent) -> Result {
+        let new = Policy::new(self.policy.ram(), percent);
+        self.dedup.enlarge(new.limit())?;
+        self.zbud.enlarge(new.limit())?;
+        self.persistent.set_limit(new.persistent_limit())?;
+        self.policy.set_percent(percent);
+        self.settle();
+        Ok(())
+    }
+
+    /// Brings what is held down to the limits.
+    fn settle(&self) {
+        while self.persistent.over() > 0 {
+            let moved = self.persistent.shrink(self.persistent.over().min(BATCH));
+            if moved == 0 {
+                break;
+            }
+            if !task::give_way() {
+                return;
+            }
+        }
+        loop {
+            let beside = self.policy.beside(self.persistent.xvmalloc().frames());
+            let limit = self.policy.limit().min(beside);
+            self.zbud.set_limit(limit);
+            if self.zbud.frames() > limit {
+                self.zbud.drop_spares();
+            }
+            let over = self.zbud.frames().saturating_sub(limit).min(BATCH);
+            let eviction = Eviction::of(self, Evict::Pressure);
+            if over == 0 || self.zbud.shrink(over, eviction).frames == 0 || !task::give_way() {
+                return;
+            }
+        }
     }
 
     /// Frames held now, on both sides. Takes no lock.
@@ -520,7 +577,8 @@ impl Pam for Store {
         back: BackRef,
     ) -> Result<Handle> {
         if kind == Kind::Persistent {
-            return self.persistent.create(&self.codec, page, || {
+            let crowd = self.frames() >= self.policy.together();
+            return self.persistent.create(&self.codec, page, crowd, || {
                 let eviction = Eviction::of(self, Evict::Swap).wanted_for(group);
                 self.zbud.take_frame(eviction)
             });
@@ -679,6 +737,9 @@ mod shared_tests;
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 mod admission_tests;
 
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod limit_tests;
+
 #[cfg(all(CONFIG_ZCACHE_KUNIT_TEST, not(CONFIG_SMP)))]
 mod reclaimable_tests;
 
@@ -697,7 +758,7 @@ mod tests {
     fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
         KBox::try_pin_init(
             Store::new(
-                Policy::new(frames * 100, 1),
+                Policy::new(frames * 100, Percent::files(1)),
                 |_, _| true,
                 || usize::MAX,
                 || Mode::Off,

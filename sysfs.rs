@@ -10,6 +10,8 @@ use core::fmt::{
     Write as _, //
 };
 
+use kernel::error::code::ENODEV;
+
 use crate::{
     frontswap,
     halves::{
@@ -146,7 +148,7 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"same_filled_pages": |s| s.store().stats().same_filled.get(),
         c"frames": |s| s.store().zbud().frames(),
         c"pers_frames": |s| pers(s).frames,
-        c"pers_limit_frames": |s| s.store().persistent().xvmalloc().limit(),
+        c"pers_limit_frames": |s| s.store().persistent().limit(),
         c"pers_same_filled_pages": |s| pers(s).same_filled,
         c"pers_zpages": |s| pers(s).pages,
         c"pers_zbytes": |s| pers(s).bytes,
@@ -212,7 +214,10 @@ pub(crate) fn files() -> &'static [Attribute] {
 
 /// What else there is to know of each half.
 pub(crate) fn halves() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 5] = numbers! {
+    static NUMBERS: [Attribute; 8] = numbers! {
+        c"total_limit_frames": |s| s.store().together(),
+        c"mean_compress_poor": |s| pers(s).mean_poor,
+        c"pers_refused_page_count": |s| pers(s).too_many,
         c"evicted_by_other_cgroup": |s| s.store().zbud().stats().evicted_by_other_group,
         c"eph_misses": |s| {
             let stats = s.tmem.stats();
@@ -229,6 +234,39 @@ pub(crate) fn halves() -> &'static [Attribute] {
         c"pers_refused_no_memory": |_system| observe::half(Kind::Persistent).no_memory.get(),
     };
     &NUMBERS
+}
+
+/// Declares one file for each number that root may set: its name, and which it is.
+macro_rules! settings {
+    ($($name:literal: |$tunables:ident| $number:expr,)*) => {
+        [$(
+            Attribute::writable(
+                $name,
+                |out| match $crate::get() {
+                    Some(system) => {
+                        let $tunables = system.store().persistent().tunables();
+                        writeln!(out, "{}", $number.get())
+                    }
+                    None => Ok(()),
+                },
+                |text| {
+                    let system = $crate::get().ok_or(ENODEV)?;
+                    let $tunables = system.store().persistent().tunables();
+                    $number.set_text(text, false, |_| Ok(()))
+                },
+            ),
+        )*]
+    };
+}
+
+/// The files that zcache of Linux 3.1 had for root to write to.
+pub(crate) fn tunables() -> &'static [Attribute] {
+    static SETTINGS: [Attribute; 3] = settings! {
+        c"zv_max_zsize": |tunables| tunables.max_zsize,
+        c"zv_max_mean_zsize": |tunables| tunables.max_mean_zsize,
+        c"zv_page_count_policy_percent": |tunables| tunables.page_count_policy_percent,
+    };
+    &SETTINGS
 }
 
 /// The files with more than one number.

@@ -59,7 +59,10 @@
 //
 // Order: index lock or swap cluster lock, then this one.
 
-use crate::frame::Frame;
+use crate::{
+    frame::Frame,
+    segments, //
+};
 use core::mem;
 use kernel::{
     alloc::{
@@ -157,6 +160,17 @@ impl Parcel {
     }
 }
 
+/// Where a frame comes from, if none is spare.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The system, or else the other one who is asked.
+    System,
+    /// The other one who is asked, or else the system.
+    Other,
+    /// Nowhere.
+    None,
+}
+
 /// Why something was refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -229,16 +243,17 @@ impl Xvmalloc {
     ///
     /// Meant to be called before a workspace is taken: [`Reservation::create`] then neither
     /// allocates nor waits. Allocates a frame unless a spare one is there, and at times a segment
-    /// of records, all with `flags`; sleeps only if these allow it. If the system has no frame,
-    /// `other` is asked for one; no lock is held meanwhile.
+    /// of records, all with `flags`; sleeps only if these allow it. `source` says when `other` is
+    /// asked for a frame; no lock is held meanwhile.
     pub(crate) fn reserve(
         &self,
         flags: Flags,
+        source: Source,
         other: impl FnOnce() -> Option<Frame>,
     ) -> Result<Reservation<'_>, Refused> {
         let mut heap = self.heap.lock();
         let grow = !heap.has_idle();
-        if grow && heap.claimed() >= heap.limit.into() {
+        if grow && (source == Source::None || heap.claimed() >= heap.limit.into()) {
             return Err(Refused::Full);
         }
         // Promised first, and then made true: whoever comes meanwhile sees that more is needed.
@@ -246,7 +261,7 @@ impl Xvmalloc {
         let reservation = self.promise_runs(&mut heap, true);
         let short = heap.lacks_runs();
         if grow {
-            self.grow(heap, flags, other)?;
+            self.grow(heap, flags, source, other)?;
         } else {
             drop(heap);
         }
@@ -291,7 +306,7 @@ impl Xvmalloc {
             if heap.spare.len >= heap.promised + enough || heap.claimed() >= heap.limit.into() {
                 break;
             }
-            if self.grow(heap, flags, || None).is_err() {
+            if self.grow(heap, flags, Source::System, || None).is_err() {
                 break;
             }
         }
@@ -302,6 +317,7 @@ impl Xvmalloc {
         &'a self,
         mut heap: Guard<'a, Heap, SpinLockBackend>,
         flags: Flags,
+        source: Source,
         other: impl FnOnce() -> Option<Frame>,
     ) -> Result<(), Refused> {
         heap.growing += 1;
@@ -310,9 +326,17 @@ impl Xvmalloc {
         let short = heap.unused_slots.len < heap.growing;
         drop(heap);
 
-        let page = self.attempt(|| Frame::new(flags)).ok();
-        let failed = page.is_none();
-        let page = page.or_else(other);
+        let mut failed = false;
+        let mut system = || {
+            let page = self.attempt(|| Frame::new(flags)).ok();
+            failed = page.is_none();
+            page
+        };
+        let page = match source {
+            Source::System => system().or_else(other),
+            Source::Other => other().or_else(system),
+            Source::None => None,
+        };
         let segment = if short && page.is_some() {
             let init = pin_init::init_array_from_fn(|_| Slot {
                 frame: None,
@@ -482,9 +506,36 @@ impl Xvmalloc {
     }
 
     /// Frames allowed.
+    // The policy knows, and tests ask.
+    #[cfg_attr(not(CONFIG_ZCACHE_KUNIT_TEST), allow(dead_code))]
     pub(crate) fn limit(&self) -> usize {
         // CAST: Lossless on 64 bits.
         self.heap.lock().limit as usize
+    }
+
+    /// Sets how many frames are allowed, and makes room for them in the tables if there is less.
+    /// Frees nothing. May sleep. Fails with [`ENOMEM`], and nothing has changed then.
+    pub(crate) fn set_limit(&self, frames: usize) -> Result {
+        let room = heap::Capacity::of(frames, RUNS_PER_FRAME);
+        let mut slots = KVVec::new();
+        let mut runs = KVVec::new();
+        if room.frames > self.heap.lock().max {
+            slots = self.attempt(|| segments::with_room(room.slots))?;
+            runs = self.attempt(|| segments::with_room(room.runs))?;
+        }
+        let mut heap = self.heap.lock();
+        segments::adopt(&mut heap.slots.segments, &mut slots);
+        segments::adopt(&mut heap.runs.segments, &mut runs);
+        heap.max = heap.max.max(room.frames);
+        heap.limit = room.frames;
+        drop(heap);
+        Ok(())
+    }
+
+    /// Parcels now held, and their bytes.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        let heap = self.heap.lock();
+        (heap.stats.pages, heap.stats.bytes)
     }
 
     /// All counters, as they are at one moment.

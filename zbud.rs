@@ -58,6 +58,7 @@ use crate::{
         Frame,
         ReclaimableFrame, //
     },
+    segments,
     tmem::{
         BackRef,
         Group, //
@@ -129,7 +130,7 @@ impl Bud {
     }
 
     fn new(frame: u32, side: usize) -> Self {
-        // CAST: `side` is 0 or 1. Frame numbers are below 2^31, see `Lists::new`.
+        // CAST: `side` is 0 or 1. Frame numbers are below 2^31, see `Lists::room`.
         Self((frame << 1) | side as u32)
     }
 
@@ -683,8 +684,22 @@ impl Zbud {
         self.lists.lock().limit as usize
     }
 
-    /// Sets how many frames are allowed, up to the number that [`Zbud::new`] was given. Frees
-    /// nothing by itself: call [`Zbud::shrink`], or let [`Zbud::reserve_oldest`] do so by and by.
+    /// Makes room in the tables for `max` frames, if there is less. May sleep. Fails with
+    /// [`ENOMEM`], and nothing has changed then.
+    pub(crate) fn enlarge(&self, max: usize) -> Result {
+        let (max, segments) = Lists::room(max);
+        if max > self.lists.lock().max {
+            let mut larger = self.attempt(|| segments::with_room(segments))?;
+            let mut lists = self.lists.lock();
+            segments::adopt(&mut lists.table.segments, &mut larger);
+            lists.max = max.max(lists.max);
+            drop(lists);
+        }
+        Ok(())
+    }
+
+    /// Sets how many frames are allowed, up to the number that [`Zbud::new`] was given, or
+    /// [`Zbud::enlarge`]. Frees nothing by itself: call [`Zbud::shrink`], or let [`Zbud::reserve_oldest`] do so by and by.
     pub(crate) fn set_limit(&self, frames: usize) {
         let mut lists = self.lists.lock();
         lists.limit = u32::try_from(frames).map_or(lists.max, |frames| frames.min(lists.max));

@@ -20,7 +20,7 @@
 //!                      history.rs           how often each page was put of late
 //!                      poor.rs              files whose pages do not shrink
 //!                    zbud.rs                in one half of a frame (file pages)
-//!                    persistent.rs
+//!                    persistent.rs          if limit.rs and tunables.rs allow it
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
 //! who switches -> rust/param.rs -> halves.rs: which half is on
@@ -52,11 +52,14 @@ use crate::{
     },
     param::{
         choice,
+        number,
         Choice,
+        Number,
         Parameter, //
     },
     policy::{
         Admission,
+        Percent,
         Policy, //
     },
     setup::boot_word,
@@ -93,6 +96,7 @@ mod halves;
 mod history;
 #[path = "rust/kobject.rs"]
 mod kobject;
+mod limit;
 #[path = "rust/lzo/src/lzo1x.rs"]
 mod lzo;
 mod observe;
@@ -110,17 +114,21 @@ mod random;
 #[path = "bench/replay.rs"]
 mod replay;
 mod seal;
+mod segments;
 #[path = "rust/setup.rs"]
 mod setup;
 #[path = "rust/shrinker.rs"]
 mod shrinker;
 mod store;
 mod sysfs;
+#[path = "rust/task.rs"]
+mod task;
 mod timing;
 mod tmem;
 #[path = "rust/trace.rs"]
 mod trace;
 mod trial;
+mod tunables;
 #[path = "rust/usage.rs"]
 mod usage;
 #[path = "rust/workspace.rs"]
@@ -139,14 +147,6 @@ module! {
             default: false,
             description: "Stands for the boot word zcache when loaded as a module",
         },
-        limit_percent: u32 {
-            default: 50,
-            description: "Percent of RAM that file pages may take, 1 to 90",
-        },
-        pers_limit_percent: u32 {
-            default: 50,
-            description: "Percent of RAM that swapped pages may take, 1 to 75",
-        },
     },
 }
 
@@ -164,11 +164,11 @@ boot_word! {
 }
 choice! {
     /// Whether the half for file pages is on. What is set here goes before the boot word.
-    static CLEANCACHE: Switch = "cleancache" in "zcache", or Switch::Off, by switch_cleancache;
+    static CLEANCACHE: Switch = "cleancache" in "zcache", or Switch::Off, then switch_cleancache;
 }
 choice! {
     /// Whether the half for swapped pages is on. What is set here goes before the boot word.
-    static FRONTSWAP: Switch = "frontswap" in "zcache", or Switch::Off, by switch_frontswap;
+    static FRONTSWAP: Switch = "frontswap" in "zcache", or Switch::Off, then switch_frontswap;
 }
 
 boot_word! {
@@ -205,6 +205,41 @@ fn dedup_mode() -> Mode {
 choice! {
     /// Which file pages a full store takes.
     static ADMISSION: Admission = "admission" in "zcache", or Admission::History;
+}
+
+number! {
+    /// Percent of RAM that file pages may take.
+    static LIMIT_PERCENT: Number = "limit_percent" in "zcache",
+        1..=policy::MAX_LIMIT_PERCENT, or policy::DEFAULT_LIMIT_PERCENT,
+        then |ephemeral| set_limits(Percent { ephemeral, ..limits() });
+}
+
+number! {
+    /// Percent of RAM that swapped pages may take.
+    static PERS_LIMIT_PERCENT: Number = "pers_limit_percent" in "zcache",
+        1..=policy::MAX_PERSISTENT_PERCENT, or policy::DEFAULT_PERSISTENT_PERCENT,
+        then |persistent| set_limits(Percent { persistent, ..limits() });
+}
+
+number! {
+    /// Percent of RAM that both may take together.
+    static TOTAL_LIMIT_PERCENT: Number = "total_limit_percent" in "zcache",
+        1..=policy::MAX_LIMIT_PERCENT, or policy::MAX_LIMIT_PERCENT,
+        then |together| set_limits(Percent { together, ..limits() });
+}
+
+/// The limits that are set.
+fn limits() -> Percent {
+    Percent {
+        ephemeral: LIMIT_PERCENT.get(),
+        persistent: PERS_LIMIT_PERCENT.get(),
+        together: TOTAL_LIMIT_PERCENT.get(),
+    }
+}
+
+/// Makes other limits hold. Who writes a parameter runs this, one at a time.
+fn set_limits(percent: Percent) -> Result {
+    get().map_or(Ok(()), |system| system.store().set_percent(percent))
 }
 
 /// What serves the hooks, once zcache is on. Set before the hooks are registered; never goes away.
@@ -305,11 +340,10 @@ struct Stats {
 
 impl System {
     /// Allocates an empty system. May sleep.
-    fn new(percent: u32, persistent_percent: u32) -> Result<Self> {
+    fn new() -> Result<Self> {
         // SAFETY: Reads a counter.
         let ram = unsafe { bindings::totalram_pages() };
-        let policy = Policy::new(ram, percent)
-            .with_persistent(ram, persistent_percent)
+        let policy = Policy::new(ram, limits())
             .with_admission(|| ADMISSION.get().unwrap_or(Admission::History));
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
@@ -563,31 +597,21 @@ struct Zcache {
     _pools: Option<Pin<KBox<pools::Table>>>,
 }
 
-/// The percentage to use where the user asked for `percent`, with a warning if that is not in
-/// range.
-fn percent_of(name: &str, percent: u32, max: u32, default: u32) -> u32 {
-    policy::checked_percent(percent, max).unwrap_or_else(|| {
-        pr_warn!("{name}={percent} is not in 1..={max}: using {default}\n");
-        default
-    })
+/// Warns of a number on the kernel command line that is out of range.
+fn warn_if_odd(name: &str, number: &Number) {
+    if let Some(odd) = number.odd() {
+        let (range, used) = (number.range(), number.get());
+        pr_warn!("{name}={odd} is not in {range:?}: using {used}\n");
+    }
 }
 
 impl Zcache {
     /// Turns zcache on: state first, then those who take memory back, then the hooks.
     fn start(&mut self) -> Result {
-        let percent = percent_of(
-            "limit_percent",
-            module_parameters::limit_percent.value(),
-            policy::MAX_LIMIT_PERCENT,
-            policy::DEFAULT_LIMIT_PERCENT,
-        );
-        let persistent_percent = percent_of(
-            "pers_limit_percent",
-            module_parameters::pers_limit_percent.value(),
-            policy::MAX_PERSISTENT_PERCENT,
-            policy::DEFAULT_PERSISTENT_PERCENT,
-        );
-        SYSTEM.populate(System::new(percent, persistent_percent)?);
+        warn_if_odd("limit_percent", &LIMIT_PERCENT);
+        warn_if_odd("pers_limit_percent", &PERS_LIMIT_PERCENT);
+        warn_if_odd("total_limit_percent", &TOTAL_LIMIT_PERCENT);
+        SYSTEM.populate(System::new()?);
         self._shrinker = Some(shrinker::Registration::new(c"zcache")?);
         self._oom = Some(KBox::pin_init(oom::Registration::new(), GFP_KERNEL)?);
         self._usage = Some(usage::Registration::new());
@@ -602,8 +626,15 @@ impl Zcache {
             self._folder.add(sysfs::latencies())?;
         }
         self._folder.add(sysfs::lists())?;
+        self._folder.add(sysfs::tunables())?;
+        let Percent {
+            ephemeral,
+            persistent,
+            together,
+        } = limits();
         pr_info!(
-            "up to {percent}% of RAM for file pages, {persistent_percent}% for swapped pages\n"
+            "up to {ephemeral}% of RAM for file pages, {persistent}% for swapped pages, \
+             {together}% for both\n"
         );
         start_half(
             &FILE_PAGES,

@@ -52,6 +52,7 @@ use crate::{
     tmem::PageBytes,
     xvmalloc::{
         Parcel,
+        Source,
         Xvmalloc,
         MAX_PARCEL, //
     },
@@ -271,7 +272,7 @@ impl<'a> Pair<'a> {
             return Ok(());
         }
         let (page, len) = self.pages[at];
-        let reservation = self.xvmalloc.reserve(GFP_KERNEL, || None);
+        let reservation = self.xvmalloc.reserve(GFP_KERNEL, Source::System, || None);
         let parcel = reservation
             .and_then(|reservation| reservation.create(&page[..len]))
             .map_err(|_| ENOMEM)?;
@@ -457,7 +458,7 @@ fn times(out: &mut Output<'_>, codec: &Codec, pages: &[(&PageBytes, usize)]) -> 
     let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
     let mut buffer = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
     let mut work = KVVec::<u8>::from_elem(0, C_WORK, GFP_KERNEL)?;
-    let ours = KBox::pin_init(Persistent::new(count), GFP_KERNEL)?;
+    let ours = KBox::pin_init(Persistent::new(count, count), GFP_KERNEL)?;
     let mut theirs = Zsmalloc::new()?;
     let mut handles = KVVec::with_capacity(count, GFP_KERNEL)?;
     let mut objects = KVVec::with_capacity(count, GFP_KERNEL)?;
@@ -471,7 +472,7 @@ fn times(out: &mut Output<'_>, codec: &Codec, pages: &[(&PageBytes, usize)]) -> 
         let [put, put_in_c, get, get_in_c] = &mut best;
         put.round(pages, |batch| {
             for (page, _) in batch {
-                handles.push(ours.create(codec, page, || None)?, GFP_KERNEL)?;
+                handles.push(ours.create(codec, page, false, || None)?, GFP_KERNEL)?;
             }
             Ok(())
         })?;
@@ -523,7 +524,7 @@ fn times(out: &mut Output<'_>, codec: &Codec, pages: &[(&PageBytes, usize)]) -> 
     // Once more, to compare every byte.
     let mut differ = 0;
     for (original, _) in pages {
-        let handle = ours.create(codec, original, || None)?;
+        let handle = ours.create(codec, original, false, || None)?;
         ours.get_data(codec, handle, &mut page)?;
         ours.free(handle);
         differ += usize::from(*page != **original);

@@ -21,9 +21,12 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::tmem::{
-    BackRef,
-    PoolId, //
+use crate::{
+    segments,
+    tmem::{
+        BackRef,
+        PoolId, //
+    }, //
 };
 
 /// No place: the end of a list.
@@ -121,9 +124,14 @@ impl<T: Place, const N: usize> Places<T, N> {
     /// None yet, and at most `most`, which must be below 2^31. May sleep.
     fn new(most: usize) -> Result<Self> {
         Ok(Self {
-            segments: KVVec::with_capacity(most.div_ceil(N), GFP_KERNEL)?,
+            segments: Self::room(most)?,
             free: NIL,
         })
+    }
+
+    /// A list for the segments of `most` places. May sleep.
+    fn room(most: usize) -> Result<KVVec<KBox<Segment<T, N>>>> {
+        segments::with_room(most.div_ceil(N))
     }
 
     /// Memory for `N` more places. Sleeps as `flags` allow.
@@ -346,6 +354,12 @@ pub(super) struct Shard {
     pub(super) mores: Mores,
 }
 
+/// Room for more places than a shard has.
+pub(super) struct Larger {
+    contents: KVVec<KBox<Segment<Content, 32>>>,
+    mores: KVVec<KBox<Segment<More, 64>>>,
+}
+
 impl Shard {
     /// Room for at most that many contents and further entries. May sleep.
     pub(super) fn new(contents: usize, mores: usize) -> Result<Self> {
@@ -353,6 +367,21 @@ impl Shard {
             contents: Places::new(contents.min(MOST_CONTENTS))?,
             mores: Places::new(mores)?,
         })
+    }
+
+    /// More room for places, to be made with no lock held, for [`Shard::enlarge`]. May sleep.
+    pub(super) fn room(contents: usize, mores: usize) -> Result<Larger> {
+        Ok(Larger {
+            contents: Contents::room(contents.min(MOST_CONTENTS))?,
+            mores: Mores::room(mores)?,
+        })
+    }
+
+    /// Takes over what of `larger` is larger than what is here. What is left in it is to be
+    /// dropped without a lock.
+    pub(super) fn enlarge(&mut self, larger: &mut Larger) {
+        segments::adopt(&mut self.contents.segments, &mut larger.contents);
+        segments::adopt(&mut self.mores.segments, &mut larger.mores);
     }
 
     /// Number of the chain of a tag, if there are `buckets` of them, which are not none.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kobjects as folders of read-only sysfs files.
+//! Kobjects as folders of sysfs files.
 //!
 //! ```ignore
-//! static FILES: [Attribute; 1] = [Attribute::new(c"answer", |out| writeln!(out, "42"))];
+//! static FILES: [Attribute; 2] = [
+//!     Attribute::new(c"answer", |out| writeln!(out, "42")),
+//!     Attribute::writable(c"question", |out| QUESTION.show(out), |text| QUESTION.set(text)),
+//! ];
 //!
 //! let folder = Folder::in_mm(c"example")?; // /sys/kernel/mm/example
 //! folder.add(&FILES)?;
@@ -23,7 +26,10 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    ffi::c_char,
+    ffi::{
+        c_char,
+        c_int, //
+    },
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -66,16 +72,22 @@ impl fmt::Write for Output<'_> {
 /// Runs in the task that reads the file and may sleep.
 pub(crate) type Show = fn(&mut Output<'_>) -> fmt::Result;
 
+/// Takes what was written to a file: all of it, or an error and nothing has changed.
+///
+/// Runs in the task that writes and may sleep.
+pub(crate) type Store = fn(&[u8]) -> Result;
+
 /// A sysfs file that everybody may read.
 #[repr(C)]
 pub(crate) struct Attribute {
     // First, so that a pointer to it is a pointer to the whole.
     raw: bindings::kobj_attribute,
     show: Show,
+    store: Store,
 }
 
 // SAFETY: The kernel only reads the attribute (lockdep's class key in it is not used: the
-// attribute is static, and is its own key), and `show` is a function.
+// attribute is static, and is its own key), and the rest are functions.
 unsafe impl Sync for Attribute {}
 
 impl Attribute {
@@ -86,7 +98,46 @@ impl Attribute {
         raw.attr.name = kernel::str::as_char_ptr_in_const_context(name);
         raw.attr.mode = 0o444;
         raw.__bindgen_anon_1.show = Some(Self::show_raw);
-        Self { raw, show }
+        Self {
+            raw,
+            show,
+            store: |_| Err(EIO),
+        }
+    }
+
+    /// A file of mode 0644, to which those with `CAP_SYS_ADMIN` may write; others get [`EPERM`].
+    pub(crate) const fn writable(name: &'static CStr, show: Show, store: Store) -> Self {
+        let mut this = Self::new(name, show);
+        this.raw.attr.mode = 0o644;
+        this.raw.__bindgen_anon_2.store = Some(Self::store_raw);
+        this.store = store;
+        this
+    }
+
+    /// # Safety
+    ///
+    /// Called by sysfs only, with the `raw` of a static `Self` and `count` bytes of `text`.
+    unsafe extern "C" fn store_raw(
+        _kobject: *mut bindings::kobject,
+        raw: *mut bindings::kobj_attribute,
+        text: *const c_char,
+        count: usize,
+    ) -> isize {
+        // SAFETY: `raw` is the first field of a `repr(C)` static.
+        let this = unsafe { &*raw.cast::<Self>() };
+        // SAFETY: sysfs has copied so many bytes there, which are ours for the time of the call.
+        let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), count) };
+        // CAST: One of 64 capabilities.
+        // SAFETY: Looks at the current task.
+        if !unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
+            // CAST: An error number.
+            return EPERM.to_errno() as isize;
+        }
+        // CAST: At most `PAGE_SIZE`, or an error number.
+        match (this.store)(text) {
+            Ok(()) => count as isize,
+            Err(error) => error.to_errno() as isize,
+        }
     }
 
     /// # Safety

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters that are words, and that can be changed at run time.
+//! Module parameters that can be changed at run time: words, and numbers in a range.
 //!
-//! The parameters of `module!` are numbers, set once. One of these is a choice between words: on
-//! the kernel command line as `MODULE.NAME=WORD`, and afterwards in
-//! `/sys/module/MODULE/parameters/NAME`.
+//! The parameters of `module!` are set once. These are on the kernel command line as
+//! `MODULE.NAME=VALUE`, and afterwards in `/sys/module/MODULE/parameters/NAME`.
 //!
 //! ```ignore
 //! #[derive(Clone, Copy, PartialEq)]
@@ -19,16 +18,26 @@
 //!     static COLOUR: Colour = "colour" in "module", or Colour::Red;
 //! }
 //!
+//! number! {
+//!     /// How many layers. Whoever writes it waits for `paint(layers)`, which may refuse it.
+//!     static LAYERS: Number = "layers" in "module", 1..=9, or 2, then paint;
+//! }
+//!
 //! let colour = COLOUR.get().unwrap_or(Colour::Red);
+//! let layers = LAYERS.get();
 //! ```
 //!
-//! With `, by FUNCTION` behind it, the function is asked first with each new value, and may refuse:
-//! then the writer gets its error, and what was set before holds. Writers come one after the other.
-//! [`Lock`] keeps them out.
+//! What follows `then` is asked first with each new value, and may refuse: then the writer gets its
+//! error, and what was set before holds. A choice need not have it. Writers come one after the
+//! other. [`Lock`] keeps them out.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
-use core::marker::PhantomData;
+use core::{
+    fmt::Write as _,
+    marker::PhantomData,
+    ops::RangeInclusive, //
+};
 
 use kernel::{
     bindings,
@@ -39,6 +48,10 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    str::{
+        parse_int::ParseInt,
+        BStr, //
+    },
     sync::atomic::{
         Atomic,
         Relaxed, //
@@ -46,6 +59,19 @@ use kernel::{
     types::NotThreadSafe,
     ThisModule, //
 };
+
+use crate::kobject::Output;
+
+/// What the kernel's functions call to set and to show a parameter.
+pub(crate) trait Declared {
+    /// Sets it to what `text` means. The kernel calls it for one parameter of a module at a time.
+    ///
+    /// `early`: while the kernel boots, when it must not sleep, and when nobody waits for an error.
+    fn set(text: &[u8], early: bool) -> Result;
+
+    /// Writes what it is, and a newline; returns the length. Any context.
+    fn show(out: &mut [u8]) -> usize;
+}
 
 /// A type whose values have names.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
@@ -116,20 +142,87 @@ impl<T: Choice> Parameter<T> {
     }
 }
 
-/// A parameter that [`choice!`] has declared, for the functions that the kernel calls.
-pub(crate) trait Declared {
-    /// What it chooses from.
-    type Choice: Choice;
+/// A number in a range. Any context.
+pub(crate) struct Number {
+    value: Atomic<u32>,
+    least: u32,
+    most: u32,
+    /// What the kernel command line asked for, if that is out of range: then [`Number::ODD`] more.
+    asked: Atomic<u64>,
+}
 
-    /// The parameter.
-    fn parameter() -> &'static Parameter<Self::Choice>;
+impl Number {
+    /// Above every number that can be asked for.
+    const ODD: u64 = 1 << 32;
 
-    /// What to show while nobody has set it.
-    fn otherwise() -> Self::Choice;
+    /// A number from `least` to `most`, which is `value` until it is set.
+    pub(crate) const fn new(least: u32, most: u32, value: u32) -> Self {
+        Self {
+            value: Atomic::new(value),
+            least,
+            most,
+            asked: Atomic::new(0),
+        }
+    }
 
-    /// Somebody wants to set it: does what it stands for, or fails. May sleep.
-    fn agree(_value: Self::Choice) -> Result {
+    /// The number now.
+    #[inline]
+    pub(crate) fn get(&self) -> u32 {
+        self.value.load(Relaxed)
+    }
+
+    /// Sets it. Fails with [`EINVAL`] if that is out of range, and changes nothing.
+    pub(crate) fn set(&self, value: u32) -> Result {
+        self.check(value)?;
+        self.value.store(value, Relaxed);
         Ok(())
+    }
+
+    /// Sets it to what `text` says, spaces around it aside, if `change` has no objection. Any error
+    /// changes nothing.
+    ///
+    /// If it is `early`, nobody is asked, and a number out of range is no error: whoever starts
+    /// later finds it with [`Number::odd`].
+    pub(crate) fn set_text(
+        &self,
+        text: &[u8],
+        early: bool,
+        change: impl FnOnce(u32) -> Result,
+    ) -> Result {
+        let value = u32::from_str(BStr::from_bytes(text.trim_ascii())).map_err(|_| EINVAL)?;
+        let checked = self.check(value);
+        if early {
+            let asked = checked.map_or(Self::ODD | u64::from(value), |()| 0);
+            self.asked.store(asked, Relaxed);
+            return self.set(value).or(Ok(()));
+        }
+        checked?;
+        change(value)?;
+        self.set(value)
+    }
+
+    /// What the kernel command line asked for last, if that is out of range.
+    pub(crate) fn odd(&self) -> Option<u32> {
+        let asked = self.asked.load(Relaxed);
+        // CAST: The lower half.
+        (asked & Self::ODD != 0).then_some(asked as u32)
+    }
+
+    /// The least and the most that it can be.
+    pub(crate) fn range(&self) -> RangeInclusive<u32> {
+        self.least..=self.most
+    }
+
+    /// Writes the number and a newline; returns the length.
+    pub(crate) fn show(&self, out: &mut [u8]) -> usize {
+        let mut out = Output::new(out);
+        // An error says that the end was cut off.
+        let _ = writeln!(out, "{}", self.get());
+        out.len()
+    }
+
+    fn check(&self, value: u32) -> Result {
+        self.range().contains(&value).then_some(()).ok_or(EINVAL)
     }
 }
 
@@ -173,9 +266,12 @@ impl<D: Declared> Operations<D> {
                 return Err(EINVAL);
             }
             // SAFETY: Not null, so a valid C string by the contract of this function.
-            let word = unsafe { CStr::from_char_ptr(value) };
-            // The kernel has the lock of all parameters of the module.
-            D::parameter().set_word(word.to_bytes(), D::agree)?;
+            let text = unsafe { CStr::from_char_ptr(value) };
+            // SAFETY: A number that changes a few times while the kernel boots, and then not until
+            // it stops; any value read here is one that it had.
+            let state = unsafe { (&raw const bindings::system_state).read_volatile() };
+            let early = state < bindings::system_states_SYSTEM_RUNNING;
+            D::set(text.to_bytes(), early)?;
             Ok(0)
         })
     }
@@ -188,7 +284,7 @@ impl<D: Declared> Operations<D> {
         // which is ours for the time of the call.
         let out = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE) };
         // CAST: At most a page.
-        D::parameter().show(D::otherwise(), out) as c_int
+        D::show(out) as c_int
     }
 }
 
@@ -205,28 +301,63 @@ macro_rules! choice {
     (
         $(#[$meta:meta])*
         static $name:ident: $type:ty = $word:literal in $module:literal, or $otherwise:expr
-            $(, by $agree:expr)?;
+            $(, then $change:expr)?;
     ) => {
         $(#[$meta])*
         static $name: $crate::param::Parameter<$type> = $crate::param::Parameter::new();
 
+        $crate::param::declare! {
+            $word in $module,
+            |text, _early| $name.set_word(text, |_value| {
+                $($change(_value)?;)?
+                Ok(())
+            }),
+            |out| $name.show($otherwise, out)
+        }
+    };
+}
+pub(crate) use choice;
+
+/// Declares a [`Number`] and makes the kernel know it. What follows `or` is the number until
+/// somebody sets it. What follows `then` is asked for consent with each one that is written after
+/// the kernel has booted, in the task that writes; it may sleep.
+macro_rules! number {
+    (
+        $(#[$meta:meta])*
+        static $name:ident: Number = $word:literal in $module:literal,
+            $least:literal..=$most:expr, or $default:expr, then $change:expr;
+    ) => {
+        $(#[$meta])*
+        static $name: $crate::param::Number =
+            $crate::param::Number::new($least, $most, $default);
+
+        $crate::param::declare! {
+            $word in $module,
+            |text, early| $name.set_text(text, early, $change),
+            |out| $name.show(out)
+        }
+    };
+}
+pub(crate) use number;
+
+/// Makes the kernel know a parameter by how to set and to show it.
+macro_rules! declare {
+    (
+        $word:literal in $module:literal,
+        |$text:ident, $early:ident| $set:expr,
+        |$out:ident| $show:expr
+    ) => {
         const _: () = {
             struct This;
 
             impl $crate::param::Declared for This {
-                type Choice = $type;
-
-                fn parameter() -> &'static $crate::param::Parameter<$type> {
-                    &$name
+                fn set($text: &[u8], $early: bool) -> kernel::error::Result {
+                    $set
                 }
 
-                fn otherwise() -> $type {
-                    $otherwise
+                fn show($out: &mut [u8]) -> usize {
+                    $show
                 }
-
-                $(fn agree(value: $type) -> Result {
-                    $agree(value)
-                })?
             }
 
             static OPERATIONS: $crate::param::Table =
@@ -259,7 +390,7 @@ macro_rules! choice {
         };
     };
 }
-pub(crate) use choice;
+pub(crate) use declare;
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
 #[kernel::macros::kunit_tests(zcache_param)]
@@ -332,6 +463,74 @@ mod tests {
             assert_eq!(way.set_word(word, |_| Ok(())), Err(EINVAL));
             assert!(way.get() == Some(Way::Left));
         }
+    }
+
+    #[test]
+    fn numbers_set_and_show() {
+        let number = Number::new(1, 90, 50);
+        let mut out = [0; 4];
+        for (text, value, shown) in [
+            (&b""[..], 50, &b"50\n"[..]),
+            (b"1", 1, b"1\n"),
+            (b" 90\n", 90, b"90\n"),
+            (b"0x10", 16, b"16\n"),
+        ] {
+            assert_eq!(
+                number.set_text(text, false, |_| Ok(())).is_err(),
+                text.is_empty()
+            );
+            assert_eq!(number.get(), value);
+            let len = number.show(&mut out);
+            assert_eq!(out.get(..len), Some(shown));
+        }
+        assert_eq!(Number::new(1, 90000, 12345).show(&mut out), 4);
+        assert_eq!(out, *b"1234");
+    }
+
+    /// Nor do those to which `change` objects; and it is asked only about what is in range.
+    #[test]
+    fn odd_numbers_change_nothing() {
+        let number = Number::new(1, 90, 50);
+        for text in [
+            &b""[..],
+            b"0",
+            b"91",
+            b"-1",
+            b"4294967295",
+            b"4294967297",
+            b"18446744073709551617",
+            b"5 5",
+            b"5%",
+            b"ten",
+            b"\xff",
+        ] {
+            let change = |_| -> Result {
+                number.set(7)?;
+                Ok(())
+            };
+            assert_eq!(number.set_text(text, false, change), Err(EINVAL));
+            assert_eq!(number.get(), 50);
+            assert_eq!(number.odd(), None);
+        }
+        assert_eq!(number.set_text(b"60", false, |_| Err(ENOMEM)), Err(ENOMEM));
+        assert_eq!(number.get(), 50);
+    }
+
+    /// While the kernel boots, the first that asks is the one who starts.
+    #[test]
+    fn early_numbers_are_kept_for_later() {
+        let number = Number::new(1, 90, 50);
+        for (text, value, odd) in [
+            (&b"91"[..], 50, Some(91)),
+            (b"4294967295", 50, Some(u32::MAX)),
+            (b"0", 50, Some(0)),
+            (b"20", 20, None),
+            (b"500", 20, Some(500)),
+        ] {
+            assert!(number.set_text(text, true, |_| Err(EBUSY)).is_ok());
+            assert_eq!((number.get(), number.odd()), (value, odd));
+        }
+        assert_eq!(number.set_text(b"ten", true, |_| Ok(())), Err(EINVAL));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) enum Evict {
     Room = bindings::zcache_evict_reason_ZCACHE_EVICT_ROOM,
     /// Its frame is for a swapped page.
     Swap = bindings::zcache_evict_reason_ZCACHE_EVICT_SWAP,
-    /// The shrinker was asked for memory.
+    /// The shrinker was asked for memory, or a limit was lowered.
     Pressure = bindings::zcache_evict_reason_ZCACHE_EVICT_PRESSURE,
     /// The OOM killer was about to look for a victim.
     Oom = bindings::zcache_evict_reason_ZCACHE_EVICT_OOM,

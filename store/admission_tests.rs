@@ -35,7 +35,7 @@ fn page(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
 fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Store>>> {
     KBox::try_pin_init(
         Store::new(
-            Policy::new(frames * 100, 1).with_admission(admission),
+            Policy::new(frames * 100, Percent::files(1)).with_admission(admission),
             |_, _| true,
             || usize::MAX,
             // As is the default: who was put how often is then known through the content.

@@ -18,7 +18,7 @@ fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
     let ram = frames * 100;
     KBox::try_pin_init(
         Store::new(
-            Policy::new(ram, 1).with_persistent(ram, 1),
+            Policy::new(ram, Percent::files(1).and_persistent(1)),
             |_, _| true,
             || usize::MAX,
             || Mode::Off,

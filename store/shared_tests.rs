@@ -26,7 +26,7 @@ fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
     MODE.store(1, Relaxed);
     KBox::try_pin_init(
         Store::new(
-            Policy::new(frames * 100, 1),
+            Policy::new(frames * 100, Percent::files(1)),
             |_, _| true,
             || usize::MAX,
             mode,
@@ -78,7 +78,7 @@ fn system() -> Result<&'static Tmem<Store>> {
     if SYSTEM.as_ref().is_none() {
         let tmem = KBox::try_pin_init(
             Tmem::new(Store::new(
-                Policy::new(40 * 100, 1),
+                Policy::new(40 * 100, Percent::files(1)),
                 |back, handle| {
                     SYSTEM
                         .as_ref()

@@ -14,9 +14,12 @@ use super::{
     RUNS_EACH,
     SLACK, //
 };
-use crate::frame::{
-    Frame,
-    FrameBytes, //
+use crate::{
+    frame::{
+        Frame,
+        FrameBytes, //
+    },
+    segments, //
 };
 use core::ops::{
     Index,
@@ -101,10 +104,10 @@ pub(super) struct Table<T, const N: usize> {
 }
 
 impl<T, const N: usize> Table<T, N> {
-    /// An empty table for `max` records, and up to `N - 1` more. May sleep.
-    fn new(max: usize) -> Result<Self> {
+    /// An empty table of at most that many segments. May sleep.
+    fn new(most: usize) -> Result<Self> {
         Ok(Self {
-            segments: KVVec::with_capacity(max.div_ceil(N), GFP_KERNEL)?,
+            segments: segments::with_room(most)?,
         })
     }
 
@@ -243,21 +246,46 @@ pub(super) struct Heap {
     pub(super) growing: u32,
     /// Frames allowed.
     pub(super) limit: u32,
+    /// The highest limit for which the tables have room.
+    pub(super) max: u32,
     /// Whether somebody is emptying frames, and the slot to look at next.
     pub(super) compacting: bool,
     pub(super) cursor: u32,
     pub(super) stats: Stats,
 }
 
-impl Heap {
-    /// For at most `max` frames with `runs` runs each on average. May sleep.
-    pub(super) fn new(max: usize, runs: usize) -> Result<Self> {
+/// What the tables need for some number of frames.
+pub(super) struct Capacity {
+    /// The frames.
+    pub(super) frames: u32,
+    /// Segments of the table of slots.
+    pub(super) slots: usize,
+    /// Segments of the table of runs.
+    pub(super) runs: usize,
+}
+
+impl Capacity {
+    /// For at most `max` frames with `runs` runs each on average.
+    pub(super) fn of(max: usize, runs: usize) -> Self {
         // No record may have the number `NIL`.
         let most = (1 << 31) - RUNS.max(SLOTS);
         let max = max.min(most);
+        Self {
+            // CAST: Below 2^31.
+            frames: max as u32,
+            slots: max.div_ceil(SLOTS),
+            runs: max.saturating_mul(runs).min(most).div_ceil(RUNS),
+        }
+    }
+}
+
+impl Heap {
+    /// For at most `max` frames with `runs` runs each on average. May sleep.
+    pub(super) fn new(max: usize, runs: usize) -> Result<Self> {
+        let room = Capacity::of(max, runs);
         Ok(Self {
-            runs: Table::new(max.saturating_mul(runs).min(most))?,
-            slots: Table::new(max)?,
+            runs: Table::new(room.runs)?,
+            slots: Table::new(room.slots)?,
             unused_runs: Chain::new(),
             unused_slots: Chain::new(),
             spare: Chain::new(),
@@ -270,8 +298,8 @@ impl Heap {
             promised_runs: 0,
             keep: 0,
             growing: 0,
-            // CAST: Below 2^31.
-            limit: max as u32,
+            limit: room.frames,
+            max: room.frames,
             compacting: false,
             cursor: 0,
             stats: Stats::default(),
@@ -315,7 +343,7 @@ impl Heap {
         if let Err(error) = self.runs.segments.push_within_capacity(segment) {
             return Some(error.0);
         }
-        // The lowest number first. CAST: Below 2^31, see `Heap::new`.
+        // The lowest number first. CAST: Below 2^31, see `Capacity::of`.
         for number in (start..self.runs.len()).rev() {
             self.drop_run(number as u32);
         }

@@ -80,7 +80,7 @@ impl Rig {
     }
 
     fn reserve(&self) -> Result<Reservation<'_>, Refused> {
-        self.xv.reserve(GFP_KERNEL, || None)
+        self.xv.reserve(GFP_KERNEL, Source::System, || None)
     }
 
     /// Stores `len` bytes: with a frame if one can be had, else in holes.
@@ -734,7 +734,7 @@ mod cases {
         let first = rig.must(LONG, 0)?;
         rig.xv.drop_spares();
         rig.xv.fail.store(1, Relaxed);
-        let reservation = rig.xv.reserve(GFP_KERNEL, || Frame::new(GFP_KERNEL).ok());
+        let reservation = rig.xv.reserve(GFP_KERNEL, Source::System, || Frame::new(GFP_KERNEL).ok());
         let data = [3; LONG];
         let given = reservation.map_err(|_| ENOMEM)?.create(&data);
         let given = given.map_err(|_| ENOSPC)?;

@@ -16,6 +16,7 @@ use crate::{
         FrameBytes,
         ReclaimableFrame, //
     },
+    segments,
     tmem::{
         BackRef,
         Group,
@@ -262,14 +263,11 @@ pub(super) struct Lists {
 impl Lists {
     /// Lists for at most `max` frames, of which there are none yet. May sleep.
     pub(super) fn new(max: usize) -> Result<Self> {
-        // Whole segments of descriptors must not reach 2^31, so that a name fits 32 bits.
-        let max = max.min((1 << 31) - SEGMENT);
-        let segments = KVVec::with_capacity(max.div_ceil(SEGMENT), GFP_KERNEL)?;
-        // CAST: Below 2^31.
-        let max = max as u32;
-
+        let (max, segments) = Self::room(max);
         Ok(Self {
-            table: Table { segments },
+            table: Table {
+                segments: segments::with_room(segments)?,
+            },
             free: List::new(),
             spare: List::new(),
             lru: List::new(),
@@ -283,6 +281,14 @@ impl Lists {
             stats: Stats::default(),
             cumul_chunks: [0; CHUNKS],
         })
+    }
+
+    /// The most frames that `max` can stand for, and the segments of descriptors for them.
+    pub(super) fn room(max: usize) -> (u32, usize) {
+        // Whole segments of descriptors must not reach 2^31, so that a name fits 32 bits.
+        let max = max.min((1 << 31) - SEGMENT);
+        // CAST: Below 2^31.
+        (max as u32, max.div_ceil(SEGMENT))
     }
 
     /// Where a bud is, if it is one.
@@ -466,7 +472,7 @@ impl Lists {
         }
         // The lowest number first.
         for frame in (start..self.table.len()).rev() {
-            // CAST: Below 2^31, see `Lists::new`.
+            // CAST: Below 2^31, see `Lists::room`.
             self.free.push_first(&mut self.table, frame as u32);
         }
         None
