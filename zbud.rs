@@ -699,7 +699,8 @@ impl Zbud {
     }
 
     /// Sets how many frames are allowed, up to the number that [`Zbud::new`] was given, or
-    /// [`Zbud::enlarge`]. Frees nothing by itself: call [`Zbud::shrink`], or let [`Zbud::reserve_oldest`] do so by and by.
+    /// [`Zbud::enlarge`]. Frees nothing by itself: call [`Zbud::shrink`], or let
+    /// [`Zbud::reserve_oldest`] do so by and by.
     pub(crate) fn set_limit(&self, frames: usize) {
         let mut lists = self.lists.lock();
         lists.limit = u32::try_from(frames).map_or(lists.max, |frames| frames.min(lists.max));

@@ -734,7 +734,9 @@ mod cases {
         let first = rig.must(LONG, 0)?;
         rig.xv.drop_spares();
         rig.xv.fail.store(1, Relaxed);
-        let reservation = rig.xv.reserve(GFP_KERNEL, Source::System, || Frame::new(GFP_KERNEL).ok());
+        let reservation = rig
+            .xv
+            .reserve(GFP_KERNEL, Source::System, || Frame::new(GFP_KERNEL).ok());
         let data = [3; LONG];
         let given = reservation.map_err(|_| ENOMEM)?.create(&data);
         let given = given.map_err(|_| ENOSPC)?;

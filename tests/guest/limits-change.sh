@@ -70,7 +70,8 @@ puts=$(counter pers_puts)
 full=$(counter pers_refused_full)
 in_cgroup sh -c 'seq 20000000 99999999 | head -c 16M >/tmp/d/more'
 holds 'none was added' "$(counter pers_puts)" -eq "$puts"
-holds 'they went to the device' "$(counter pers_refused_full)" -gt $((full + 1000))
+holds 'they went to the device' \
+	"$(counter pers_refused_full)" -gt $((full + 1000))
 holds 'more is right' "$(cksum </tmp/d/more)" = "$(text 20000000 16 | cksum)"
 rm /tmp/d/held /tmp/d/more
 holds 'now there is room' \

@@ -18,8 +18,8 @@ for name in zv_max_zsize:3584:0:3585 zv_max_mean_zsize:3584:0:3585 \
 			fail "$name took '$odd'"
 		fi
 	done
-	if setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \
-		sh -c "echo 100 >$Z/$name" 2>/tmp/why; then
+	if echo 100 | setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \
+		tee "$Z/$name" 2>/tmp/why; then
 		fail "$name can be written without CAP_SYS_ADMIN"
 	fi
 	grep -q 'not permitted' /tmp/why || fail "another error: $(cat /tmp/why)"
