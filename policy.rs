@@ -22,6 +22,15 @@
 //!
 //! All three can be changed at any time. See `Store::set_percent` for what then happens.
 //!
+//! # What streams through
+//!
+//! While there is room, all that comes is stored, but for one thing: a file gets no more of it than
+//! an eighth for pages that were not put before, as long as none of its pages is hit
+//! ([`Policy::stream`], `stream.rs`). Without that, all of the store's room goes to the first large
+//! file that is copied or played, and each page of it is compressed for nothing; and the page cache
+//! shrinks by as much. A tree of many files has no such limit: the first time it is read it cannot
+//! be told from one that will be read again, and to keep that is what zcache is for.
+//!
 //! # When full
 //!
 //! A persistent page is stored as long as there is a hole for it, and else refused: the kernel
@@ -102,6 +111,14 @@ const SHARE: usize = 3;
 /// A guess: the whole store is replaced after this many times its size has streamed past, and a
 /// scan that does not fit loses that fraction of its hits.
 const REPLACE_ONE_IN: u32 = 64;
+
+/// A file of which no page was wanted again may have one new page stored for so many of the frames.
+///
+/// That fills an eighth of them, or a little more, as two pages share one. A file that streams
+/// through costs that much, and no longer the whole store; eight of them still fill it. Of a file
+/// that is larger and is wanted again, the second round hits that much, and with what these hits
+/// let in the fourth hits all that fits.
+const STREAM_ONE_IN: usize = 4;
 
 /// The longest stream, in bytes, that leaves a hole which other pages do fit.
 ///
@@ -343,6 +360,11 @@ impl Policy {
         self.together().saturating_sub(held)
     }
 
+    /// New pages that one file may have stored while none of its pages is hit.
+    pub(crate) fn stream(&self) -> usize {
+        self.limit() / STREAM_ONE_IN
+    }
+
     /// The most frames that ephemeral pages may take.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Relaxed)
@@ -424,6 +446,12 @@ mod tests {
         }
         assert_eq!(policy.longest(640, 640, 2000), 2000);
         assert_eq!(policy.longest(0, 0, 4000), PAIRABLE);
+    }
+
+    #[test]
+    fn a_stream_has_an_eighth_in_pairs() {
+        assert_eq!(Policy::new(8000, Percent::files(50)).stream(), 4000 / 8 * 2);
+        assert_eq!(Policy::new(0, Percent::files(50)).stream(), 0);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //!
 //! To find out that a page does not shrink takes about as long as to compress one. Pages of a file
 //! are alike, so after [`STREAK`] of them in a row that did not shrink, all but one in [`PROBE`]
-//! of that file's pages are refused unseen. The first one that does shrink ends that.
+//! of that file's pages are refused unseen, and after [`LONG_STREAK`] all but one in
+//! [`RARE_PROBE`]. The first one that does shrink ends that.
 //!
 //! A small table with one place for each hash of a file; a file that comes to a place drops what
 //! was known of another there. Nothing but a few pages more or less in the store depends on it, so
@@ -32,6 +33,15 @@ const STREAK: u32 = 8;
 /// Of such a file, one page in so many is tried all the same.
 const PROBE: u64 = 16;
 
+/// So many tries in a row that failed, and even that is too often.
+const LONG_STREAK: u32 = 16;
+
+/// Of a file with a long streak, one page in so many is tried. A multiple of [`PROBE`].
+///
+/// A try takes some three microseconds, and all else that a refusal takes a third of one. An
+/// archive of which a part does shrink has this many pages of that part refused before it shows.
+const RARE_PROBE: u64 = 64;
+
 /// Bits of a word that count; the others say which file it is.
 const COUNT_MASK: u32 = 0xff;
 
@@ -53,9 +63,14 @@ impl Poor {
     /// Shall this page be refused without a try? Any context.
     pub(crate) fn refuses(&self, page: BackRef) -> bool {
         // By the page's name: the same pages are tried each time, and they lie all over the file.
-        self.place(page)
-            .is_some_and(|(word, file)| streak(word.load(Relaxed), file) >= STREAK)
-            && mix(page) % PROBE != 0
+        self.place(page).is_some_and(|(word, file)| {
+            let probe = match streak(word.load(Relaxed), file) {
+                LONG_STREAK.. => RARE_PROBE,
+                STREAK.. => PROBE,
+                _ => return false,
+            };
+            mix(page) % probe != 0
+        })
     }
 
     /// Notes whether a page shrank. Any context.
@@ -65,7 +80,7 @@ impl Poor {
         };
         let streak = streak(word.load(Relaxed), file);
         let now = match shrank {
-            false => (streak + 1).min(STREAK),
+            false => (streak + 1).min(LONG_STREAK),
             // Most files' pages do, and leave the line to its other readers.
             true if streak == 0 => return,
             true => 0,
@@ -124,9 +139,16 @@ mod tests {
             assert_eq!(refused(&poor, 1), 0);
             poor.note(page(1, index), false);
         }
-        // All but about one in sixteen.
+        // All but about one in sixteen, of 1600.
         let count = refused(&poor, 1);
-        assert!(count > 1400 && count < 1600);
+        assert!(count > 1400 && count < 1550);
+        for index in STREAK..LONG_STREAK {
+            assert_eq!(refused(&poor, 1), count);
+            poor.note(page(1, index), false);
+        }
+        // All but about 25.
+        let count = refused(&poor, 1);
+        assert!(count > 1550 && count < 1600);
         assert_eq!(refused(&poor, 2), 0);
         Ok(())
     }

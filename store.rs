@@ -11,10 +11,11 @@
 //! That is the ephemeral side. Persistent pages have their own, in `persistent.rs`: tmem says which
 //! with each call, so handles of one never reach the other.
 //!
-//! Order for a put: an equal page, then room (a frame is allocated, or old pages leave), then the
-//! codec's workspace, then the copy. So nothing allocates or evicts while a workspace is held, and
-//! a page that has nowhere to go is not compressed at all. Nor is one of a file whose pages do not
-//! shrink (`poor.rs`). Which pages may push out others is for `policy.rs` and `history.rs` to say.
+//! Order for a put: what is known of its file, an equal page, then room (a frame is allocated, or
+//! old pages leave), then the codec's workspace, then the copy. So nothing allocates or evicts while
+//! a workspace is held, and a page that has nowhere to go is not compressed at all. One of a file
+//! whose pages do not shrink (`poor.rs`) or are not wanted again (`stream.rs`) is not even looked
+//! at. Which pages may push out others is for `policy.rs` and `history.rs` to say.
 
 use kernel::{
     prelude::*,
@@ -44,6 +45,7 @@ use crate::{
         Policy, //
     },
     poor::Poor,
+    stream::Streams,
     task,
     timing::{
         Timer,
@@ -160,6 +162,8 @@ pub(crate) struct Stats {
     pub(crate) unseen: Count,
     /// Pages refused because their file's pages do not shrink.
     pub(crate) poor_file: Count,
+    /// Pages refused because their file streams through.
+    pub(crate) stream: Count,
     /// Pages that took the place of pages seen less often.
     pub(crate) outdone: Count,
     /// Pages that could not be read back.
@@ -231,6 +235,7 @@ pub(crate) struct Store {
     policy: Policy,
     history: History,
     poor: Poor,
+    streams: Streams,
     stats: Stats,
     times: PutTimes,
     forget: Forget,
@@ -253,6 +258,7 @@ impl Store {
             persistent <- Persistent::new(policy.ram(), policy.persistent_limit()),
             history: History::new(policy.ram())?,
             poor: Poor::new()?,
+            streams: Streams::new()?,
             policy,
             stats: Stats::default(),
             times: PutTimes {
@@ -300,6 +306,7 @@ impl Store {
             + self.codec.bytes()
             + self.history.bytes()
             + self.poor.bytes()
+            + self.streams.bytes()
     }
 
     /// The most frames allowed for ephemeral pages.
@@ -462,10 +469,11 @@ impl Store {
     ///
     /// Fails with [`E2BIG`] if it does not shrink enough, with [`EPERM`] if others of its file do
     /// not, with [`ENOSPC`] if there is no room, and with [`EAGAIN`] if it was not even tried
-    /// because of that, as it was not put before.
+    /// because of that, or because its file streams through, as it was not put before.
     fn create_ephemeral(&self, group: Group, page: &PageBytes, back: BackRef) -> Result<Form> {
         let flags = policy::put_flags();
         let before = self.history.put(back);
+        self.suits(back, before)?;
         let timer = Timer::start();
         let hash = self.dedup.hash((self.dedup_mode)(), page, back);
         if let Some(hash) = hash {
@@ -495,6 +503,24 @@ impl Store {
         Ok(Form::Bud(bud, name))
     }
 
+    /// Is a page that was put `before` times of late worth a try, by what is known of its file?
+    ///
+    /// Errors as [`Store::create_ephemeral`].
+    fn suits(&self, back: BackRef, before: u8) -> Result {
+        if self.policy.admits_all() {
+            return Ok(());
+        }
+        if self.poor.refuses(back) {
+            self.stats.poor_file.add(1);
+            return Err(EPERM);
+        }
+        if before == 0 && self.streams.refuses(back, self.policy.stream()) {
+            self.stats.stream.add(1);
+            return Err(EAGAIN);
+        }
+        Ok(())
+    }
+
     /// Compresses a page that was put `before` times of late. It will belong to the descriptor that
     /// `prepare` makes, if it does.
     ///
@@ -507,10 +533,6 @@ impl Store {
         before: u8,
         prepare: impl FnOnce() -> Option<Prepared<'a>>,
     ) -> Result<(Bud, Option<Prepared<'a>>)> {
-        if !self.policy.admits_all() && self.poor.refuses(back) {
-            self.stats.poor_file.add(1);
-            return Err(EPERM);
-        }
         let allowed = self.allowed();
         let reservation = self.room(group, allowed, before);
         let hole_for_new = reservation.is_none() && before == 0;
@@ -544,6 +566,9 @@ impl Store {
         let stored = matches!(created, Some(Ok(_)));
         if hole_for_new {
             self.policy.holes().note(stored);
+        }
+        if stored && before == 0 {
+            self.streams.stored(back);
         }
         if stored || limit == zbud::MAX_BUD {
             self.poor.note(back, created.is_some());
@@ -648,6 +673,12 @@ impl Pam for Store {
                 }
             }
             _ => self.free(kind, handle),
+        }
+    }
+
+    fn hit(&self, kind: Kind, back: BackRef) {
+        if kind == Kind::Ephemeral {
+            self.streams.hit(back);
         }
     }
 }

@@ -212,6 +212,9 @@ pub(crate) trait Pam: Send + Sync {
     fn free_entry(&self, kind: Kind, handle: Handle, _back: BackRef) {
         self.free(kind, handle);
     }
+
+    /// A get has found the page that `back` stands for. Any context; no lock of this file is held.
+    fn hit(&self, _kind: Kind, _back: BackRef) {}
 }
 
 /// What the pages of a pool belong to, for people: one line of ASCII, cut off if need be.
@@ -646,6 +649,7 @@ impl<P: Pam> Tmem<P> {
         }
         self.stats.hits.of(pool.kind).add(1);
         pool.hits.add(1);
+        self.pam.hit(pool.kind, place.back());
         Ok(())
     }
 

@@ -19,6 +19,7 @@
 //!                    policy.rs              if there is room: limits, admission
 //!                      history.rs           how often each page was put of late
 //!                      poor.rs              files whose pages do not shrink
+//!                      stream.rs            files whose pages are not wanted again
 //!                    zbud.rs                in one half of a frame (file pages)
 //!                    persistent.rs          if limit.rs and tunables.rs allow it
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
@@ -120,6 +121,7 @@ mod setup;
 #[path = "rust/shrinker.rs"]
 mod shrinker;
 mod store;
+mod stream;
 mod sysfs;
 #[path = "rust/task.rs"]
 mod task;

@@ -11,12 +11,12 @@ use kernel::page::PAGE_SIZE;
 
 const FRAMES: usize = 16;
 
-/// A page of a file; eight pages of a file are next to each other, so that none is a stream.
+/// A page of a file; files have four pages, so that none is a stream.
 fn back(number: u32) -> BackRef {
     BackRef {
         pool: PoolId(1),
-        hash: number / 8,
-        index: number % 8,
+        hash: number / 4,
+        index: number % 4,
     }
 }
 
@@ -143,6 +143,62 @@ mod tests {
             let _ = store.create(Kind::Ephemeral, &small, back(number));
         }
         assert!(store.zbud().stats().curr_zpages >= zpages + FRAMES as u64 / 2);
+        Ok(())
+    }
+
+    /// A file has its share of new pages stored, and no more until one of them is hit, whatever
+    /// room there is; a page that was put before is none of them.
+    #[test]
+    fn a_file_that_streams_has_its_share() -> Result {
+        let store = new_store(400, || Admission::History)?;
+        let put = |index: u32| -> Result<Result<Handle>> {
+            let back = BackRef {
+                pool: PoolId(1),
+                hash: 9,
+                index,
+            };
+            Ok(store.create(Kind::Ephemeral, &*page(index, 2500)?, back))
+        };
+        for index in 0..100 {
+            assert!(put(index)?.is_ok());
+        }
+        for index in 100..200 {
+            assert_eq!(put(index)?.err(), Some(EAGAIN));
+        }
+        assert_eq!(store.stats().stream.get(), 100);
+        assert_eq!(store.stats().full.get(), 0);
+        assert!(put(150)?.is_ok());
+        // Other files, and what takes no frame.
+        assert!(super::put(&store, 1)?);
+        let zeroes = page(0, 0)?;
+        assert!(store.create(Kind::Ephemeral, &zeroes, back(36)).is_ok());
+        let hit = BackRef {
+            pool: PoolId(1),
+            hash: 9,
+            index: 50,
+        };
+        store.hit(Kind::Persistent, hit);
+        assert!(put(200)?.is_err());
+        store.hit(Kind::Ephemeral, hit);
+        for index in 201..210 {
+            assert_eq!(put(index)?.is_ok(), index < 205);
+        }
+        Ok(())
+    }
+
+    /// With `all`, nothing is held against a file.
+    #[test]
+    fn all_takes_streams() -> Result {
+        let store = new_store(100, || Admission::All)?;
+        for index in 0..90 {
+            let back = BackRef {
+                pool: PoolId(1),
+                hash: 9,
+                index,
+            };
+            store.create(Kind::Ephemeral, &*page(index, 2500)?, back)?;
+        }
+        assert_eq!(store.stats().stream.get(), 0);
         Ok(())
     }
 

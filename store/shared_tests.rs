@@ -56,7 +56,8 @@ fn fill(page: &mut PageBytes, seed: u32, random: usize) {
 fn back(index: u32) -> BackRef {
     BackRef {
         pool: PoolId(1),
-        hash: 2,
+        // Each is a file of its own, so that none is a stream.
+        hash: index,
         index,
     }
 }

@@ -44,6 +44,8 @@ struct Fake {
     saturated: Atomic<bool>,
     /// The caller is in atomic context by intention.
     atomic: Atomic<bool>,
+    /// Hits that the core told of.
+    hits: Atomic<u32>,
     /// Uses of freed pages, of wrong kinds and the like.
     misuse: Atomic<u32>,
 }
@@ -73,6 +75,7 @@ impl Fake {
                 corrupt: Atomic::new(false),
                 saturated: Atomic::new(false),
                 atomic: Atomic::new(false),
+                hits: Atomic::new(0),
                 misuse: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -183,6 +186,10 @@ impl Pam for Shared {
             self.0.misuse.fetch_add(1, Relaxed);
         }
         self.free(kind, handle);
+    }
+
+    fn hit(&self, _kind: Kind, _back: BackRef) {
+        self.0.hits.fetch_add(1, Relaxed);
     }
 
     fn free(&self, kind: Kind, handle: Handle) {
@@ -675,6 +682,26 @@ mod suite {
             .tmem
             .pool_after(PoolId(0))
             .is_some_and(|view| view.id == swap));
+        Ok(())
+    }
+
+    /// The PAM hears of each get that found its page, and of no other.
+    #[test]
+    fn hits_are_told() -> Result {
+        let mut rig = Rig::new()?;
+        let oid = Oid([1, 2, 3]);
+        let hits = |rig: &Rig| rig.fake.hits.load(Relaxed);
+        let pool = rig.pool(Kind::Ephemeral)?;
+        for index in 0..3 {
+            rig.put(pool, &oid, index, index)?;
+        }
+        assert!(rig.tmem.flush_page(pool, &oid, 2));
+        assert_eq!((hits(&rig), rig.get(pool, &oid, 0)?), (0, 0));
+        assert_eq!(hits(&rig), 1);
+        assert!(rig.misses(pool, &oid, 0) && rig.misses(pool, &oid, 2));
+        rig.fake.corrupt.store(true, Relaxed);
+        assert_eq!(rig.get(pool, &oid, 1), Err(EIO));
+        assert_eq!(hits(&rig), 1);
         Ok(())
     }
 

@@ -66,6 +66,7 @@ holds 'misses and hits are all gets' "$(counter eph_gets)" -eq \
 holds 'reasons are all refusals' "$(counter failed_eph_puts)" -eq \
 	$(($(counter compress_poor) - $(counter pers_compress_poor) + \
 	$(counter refused_full) + $(counter refused_poor_file) + \
+	$(counter refused_stream) + \
 	$(counter refused_no_memory)))
 holds 'chunk counts are all compressed pages' \
 	"$(awk '{ for (i = 1; i <= 64; i++) n += $i; print n }' \
