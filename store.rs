@@ -62,6 +62,7 @@ use crate::{
     zbud::{
         self,
         Bud,
+        Budget,
         Reservation,
         Zbud, //
     },
@@ -378,15 +379,13 @@ impl Store {
 
     /// A frame, if a page that was put `before` times of late may have one.
     fn room(&self, allowed: usize, before: u8) -> Option<Reservation<'_>> {
-        self.zbud.set_limit(allowed);
-        self.zbud.set_keep(policy::keep(allowed));
-        match self.zbud.reserve(policy::put_flags()) {
-            Ok(reservation) => {
-                // kswapd comes before memory is exhausted: let it leave something for others.
-                self.zbud
-                    .top_up(policy::ahead(allowed), 1, policy::put_flags());
-                Some(reservation)
-            }
+        let budget = Budget {
+            limit: allowed,
+            keep: policy::keep(allowed),
+            ahead: policy::ahead(allowed),
+        };
+        match self.zbud.reserve_within(budget, policy::put_flags()) {
+            Ok(reservation) => Some(reservation),
             Err(_) if self.replaces(before) => {
                 self.zbud.reserve_oldest(Eviction::of(self, Evict::Room))
             }
@@ -454,10 +453,11 @@ impl Store {
             self.stats.full.add(1);
             return Err(EAGAIN);
         }
-        let limit = match reservation {
-            Some(_) => self
-                .policy
-                .longest(self.zbud.used(), allowed, zbud::MAX_BUD),
+        let limit = match &reservation {
+            Some(reservation) => {
+                self.policy
+                    .longest(reservation.used(), allowed, zbud::MAX_BUD)
+            }
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {
