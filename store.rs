@@ -412,8 +412,9 @@ impl Store {
         }
         let mut missed = timer.elapsed();
         let prepare = || {
+            // As often as this without a hash, so that both can be compared.
             let timer = Timer::start();
-            let prepared = self.dedup.prepare(hash?, flags);
+            let prepared = hash.and_then(|hash| self.dedup.prepare(hash, flags));
             missed += timer.elapsed();
             prepared
         };
