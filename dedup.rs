@@ -21,11 +21,11 @@
 //! to come has no special part. The list has at most [`MOST_ENTRIES`] entries.
 //!
 //! *What does it cost in memory?* 24 bytes a descriptor, 16 for each entry beyond the first, in
-//! segments of 1 KiB; beforehand, 16 bytes for each frame that the store may have, which are for the
-//! table that descriptors are found by. Where nothing is equal, that is 33 bytes a page in a full
-//! store. Descriptors die with their copies at once. To leave dead ones for later finders to remove
-//! would save the lock when a page goes, but a copy's number is soon given out anew, and then
-//! nothing but a comparison tells that a descriptor is dead.
+//! segments of 1 KiB; beforehand, 16 bytes for each frame that the store may have, which are for
+//! the table that descriptors are found by. Where little is equal, that is 34 to 36 bytes a page in
+//! a full store. Descriptors die with their copies at once. To leave dead ones for later finders to
+//! remove would save the lock when a page goes, but a copy's number is soon given out anew, and
+//! then nothing but a comparison tells that a descriptor is dead.
 //!
 //! *Which locks?* [`SHARDS`] spinlocks, picked by the hash, all leaves: while one is held nothing
 //! else is locked, nothing is allocated, freed, compared or evicted. So they have no order against

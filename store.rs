@@ -455,10 +455,9 @@ impl Store {
             return Err(EAGAIN);
         }
         let limit = match &reservation {
-            Some(reservation) => {
-                self.policy
-                    .longest(reservation.used(), allowed, zbud::MAX_BUD)
-            }
+            Some(reservation) => self
+                .policy
+                .longest(reservation.used(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {

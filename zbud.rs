@@ -383,7 +383,8 @@ impl Zbud {
         }
     }
 
-    /// Like [`Zbud::reserve_within`], for when that has failed: reserves a frame that eviction empties.
+    /// Like [`Zbud::reserve_within`], for when that has failed: reserves a frame that eviction
+    /// empties.
     ///
     /// `forget` as in [`Zbud::shrink`]. Allocates nothing. If more frames are owned than the limit
     /// allows, the frame goes back to the system instead: so a lowered limit takes effect.
