@@ -67,6 +67,7 @@ use crate::{
     zbud::{
         self,
         Bud,
+        Budget,
         Reservation,
         Zbud, //
     },
@@ -448,15 +449,13 @@ impl Store {
 
     /// A frame, if a page of `group` that was put `before` times of late may have one.
     fn room(&self, group: Group, allowed: usize, before: u8) -> Option<Reservation<'_>> {
-        self.zbud.set_limit(allowed);
-        self.zbud.set_keep(policy::keep(allowed));
-        match self.zbud.reserve(policy::put_flags()) {
-            Ok(reservation) => {
-                // kswapd comes before memory is exhausted: let it leave something for others.
-                self.zbud
-                    .top_up(policy::ahead(allowed), 1, policy::put_flags());
-                Some(reservation)
-            }
+        let budget = Budget {
+            limit: allowed,
+            keep: policy::keep(allowed),
+            ahead: policy::ahead(allowed),
+        };
+        match self.zbud.reserve_within(budget, policy::put_flags()) {
+            Ok(reservation) => Some(reservation),
             Err(_) if self.replaces(before) => {
                 let eviction = Eviction::of(self, Evict::Room).wanted_for(group);
                 self.zbud.reserve_oldest(eviction)
@@ -485,8 +484,9 @@ impl Store {
         }
         let mut missed = timer.elapsed();
         let prepare = || {
+            // As often as this without a hash, so that both can be compared.
             let timer = Timer::start();
-            let prepared = self.dedup.prepare(hash?, flags);
+            let prepared = hash.and_then(|hash| self.dedup.prepare(hash, flags));
             missed += timer.elapsed();
             prepared
         };
@@ -541,10 +541,10 @@ impl Store {
             self.stats.full.add(1);
             return Err(EAGAIN);
         }
-        let limit = match reservation {
-            Some(_) => self
+        let limit = match &reservation {
+            Some(reservation) => self
                 .policy
-                .longest(self.zbud.used(), allowed, zbud::MAX_BUD),
+                .longest(reservation.used(), allowed, zbud::MAX_BUD),
             None => self.zbud.room(),
         };
         if limit < MIN_HOLE {

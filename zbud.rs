@@ -21,7 +21,7 @@
 //!
 //! # Where a frame can be
 //!
-//! - *spare*: holds nothing, waits for a put. See [`Zbud::reserve`].
+//! - *spare*: holds nothing, waits for a put. See [`Zbud::reserve_within`].
 //! - *on the LRU list*: holds one or two buds. A bud that is added makes its frame the youngest,
 //!   eviction takes the oldest.
 //! - *on an unbuddied list* as well: holds one bud, and the other's place is on offer. There is one
@@ -144,7 +144,20 @@ impl Bud {
     }
 }
 
-/// Why [`Zbud::reserve`] had no frame to give.
+/// How many frames there may be. Put and get say it with each call, as it changes with the memory
+/// that others want.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    /// Frames allowed. More than [`Zbud::new`] was given, or [`Zbud::enlarge`], are not.
+    pub(crate) limit: usize,
+    /// Frames that become empty are kept as spare ones up to this number, as long as there is a
+    /// bud.
+    pub(crate) keep: u32,
+    /// Spare frames that are to be ready for the puts to come.
+    pub(crate) ahead: u32,
+}
+
+/// Why [`Zbud::reserve_within`] had no frame to give.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoFrame {
     /// All frames that the limit allows are in use.
@@ -239,8 +252,8 @@ enum Try {
     Lost,
     /// The frame is owned no more. It must be dropped without the lock.
     Freed(Option<ReclaimableFrame>),
-    /// The frame is now spare, and promised to the caller.
-    Kept,
+    /// The frame is now spare, and promised to the caller. With it, so many are in use.
+    Kept(usize),
 }
 
 /// The allocator.
@@ -272,48 +285,76 @@ impl Zbud {
         })
     }
 
-    /// Makes sure that a bud can be created, however long it turns out to be.
+    /// Makes sure that a bud can be created, however long it turns out to be, within `budget`.
     ///
     /// Meant to be called before a workspace is taken: [`Reservation::create_of`] then neither
-    /// allocates nor waits. Allocates a frame unless a spare one is there, and at times a segment
-    /// of descriptors, both with `flags`; sleeps only if these allow it.
-    pub(crate) fn reserve(&self, flags: Flags) -> Result<Reservation<'_>, NoFrame> {
+    /// allocates nor waits. Locks once where a spare frame is there and enough are left. Else it
+    /// allocates a frame, and at times a segment of descriptors, both with `flags`; sleeps only if
+    /// these allow it. At most one frame is allocated ahead: whoever puts in direct reclaim is to
+    /// leave something for others.
+    ///
+    /// Lowers the limit without freeing anything: call [`Zbud::shrink`], or let
+    /// [`Zbud::reserve_oldest`] do so by and by.
+    pub(crate) fn reserve_within(
+        &self,
+        budget: Budget,
+        flags: Flags,
+    ) -> Result<Reservation<'_>, NoFrame> {
         let mut lists = self.lists.lock();
+        lists.set_limit(budget.limit);
+        lists.keep = budget.keep;
+        self.promise(lists, budget.ahead, flags)
+    }
+
+    /// The same within the budget that was given last, and with no frame ahead.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+    pub(crate) fn reserve(&self, flags: Flags) -> Result<Reservation<'_>, NoFrame> {
+        self.promise(self.lists.lock(), 0, flags)
+    }
+
+    fn promise(
+        &self,
+        mut lists: Guard<'_, Lists, SpinLockBackend>,
+        ahead: u32,
+        flags: Flags,
+    ) -> Result<Reservation<'_>, NoFrame> {
         if lists.has_idle() {
             lists.promised += 1;
-            drop(lists);
-        } else {
-            self.grow(lists, true, flags)?;
+            let used = lists.used();
+            if lists.lacks_spares(ahead) {
+                // Without one ahead, this put is none the worse.
+                let _ = self.grow(lists, false, flags);
+            }
+            return Ok(Reservation { zbud: self, used });
         }
-        Ok(Reservation { zbud: self })
+        let used = self.grow(lists, true, flags)?;
+        let reservation = Reservation { zbud: self, used };
+        self.top_up(ahead, 1, flags);
+        Ok(reservation)
     }
 
     /// Allocates up to `most` spare frames, as long as there are fewer than `enough`. None if there
     /// is no bud.
     ///
     /// For those who have memory, on behalf of those who will have none: a put in the middle of
-    /// direct reclaim finds the system at its last reserves. Memory as for [`Zbud::reserve`].
+    /// direct reclaim finds the system at its last reserves. Memory as for
+    /// [`Zbud::reserve_within`].
     pub(crate) fn top_up(&self, enough: u32, most: u32, flags: Flags) {
         for _ in 0..most {
             let lists = self.lists.lock();
-            // Beyond what is kept, the next step of anybody would give it back.
-            let enough = enough.min(lists.spares_wanted());
-            if lists.spare.len >= lists.promised + enough {
-                break;
-            }
-            if self.grow(lists, false, flags).is_err() {
+            if !lists.lacks_spares(enough) || self.grow(lists, false, flags).is_err() {
                 break;
             }
         }
     }
 
-    /// Adds a spare frame, and promises it to the caller if told so.
+    /// Adds a spare frame, and promises it to the caller if told so. Returns how many are in use.
     fn grow(
         &self,
         mut lists: Guard<'_, Lists, SpinLockBackend>,
         promise: bool,
         flags: Flags,
-    ) -> Result<(), NoFrame> {
+    ) -> Result<usize, NoFrame> {
         if lists.claimed() >= lists.limit.into() {
             return Err(NoFrame::Limit);
         }
@@ -343,16 +384,18 @@ impl Zbud {
         let unused = segment.and_then(|segment| lists.add_segment(segment));
         let rejected = lists.add_frame(page);
         lists.promised += u32::from(promise && rejected.is_none());
+        let used = lists.used();
         self.finish(lists, None);
 
         drop(unused);
         match rejected {
-            None => Ok(()),
+            None => Ok(used),
             Some(_) => Err(NoFrame::Memory),
         }
     }
 
-    /// Like [`Zbud::reserve`], for when that has failed: reserves a frame that eviction empties.
+    /// Like [`Zbud::reserve_within`], for when that has failed: reserves a frame that eviction
+    /// empties.
     ///
     /// `forget` as in [`Zbud::shrink`]. Allocates nothing. If more frames are owned than the limit
     /// allows, the frame goes back to the system instead: so a lowered limit takes effect.
@@ -361,7 +404,7 @@ impl Zbud {
         for _ in 0..TRIES {
             match self.try_evict(true, &mut forget, &mut pages) {
                 Try::Lost => continue,
-                Try::Kept => return Some(Reservation { zbud: self }),
+                Try::Kept(used) => return Some(Reservation { zbud: self, used }),
                 Try::Nothing | Try::Freed(_) => break,
             }
         }
@@ -383,7 +426,7 @@ impl Zbud {
             match self.try_evict(false, &mut forget, &mut pages) {
                 Try::Lost => continue,
                 Try::Freed(frame) => return frame.map(ReclaimableFrame::into_frame),
-                Try::Nothing | Try::Kept => break,
+                Try::Nothing | Try::Kept(_) => break,
             }
         }
         None
@@ -550,7 +593,7 @@ impl Zbud {
             match self.try_evict(false, forget, &mut done.pages) {
                 Try::Lost => continue,
                 Try::Nothing => break,
-                Try::Freed(_) | Try::Kept => {
+                Try::Freed(_) | Try::Kept(_) => {
                     done.frames = 1;
                     break;
                 }
@@ -630,8 +673,9 @@ impl Zbud {
         if keep && lists.claimed() <= lists.limit.into() {
             lists.make_spare(frame);
             lists.promised += 1;
+            let used = lists.used();
             self.finish(lists, None);
-            Try::Kept
+            Try::Kept(used)
         } else {
             let empty = lists.retire(frame);
             self.finish(lists, None);
@@ -652,8 +696,8 @@ impl Zbud {
         }
     }
 
-    /// Sets how many frames that become empty are kept as spare ones, as long as there is a bud.
-    /// None unless set.
+    /// Sets one part of the budget, see [`Budget::keep`]. None are kept unless set.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     pub(crate) fn set_keep(&self, frames: u32) {
         self.lists.lock().keep = frames;
     }
@@ -669,11 +713,9 @@ impl Zbud {
     }
 
     /// Frames that hold a bud or are promised for one.
+    #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     pub(crate) fn used(&self) -> usize {
-        let lists = self.lists.lock();
-        let idle = u64::from(lists.spare.len - lists.promised);
-        // CAST: Lossless on 64 bits.
-        (lists.stats.curr_raw_pages - idle) as usize
+        self.lists.lock().used()
     }
 
     /// Frames allowed.
@@ -698,12 +740,10 @@ impl Zbud {
         Ok(())
     }
 
-    /// Sets how many frames are allowed, up to the number that [`Zbud::new`] was given, or
-    /// [`Zbud::enlarge`]. Frees nothing by itself: call [`Zbud::shrink`], or let
-    /// [`Zbud::reserve_oldest`] do so by and by.
+    /// Sets one part of the budget, see [`Budget::limit`], up to the number that [`Zbud::new`] was
+    /// given, or [`Zbud::enlarge`].
     pub(crate) fn set_limit(&self, frames: usize) {
-        let mut lists = self.lists.lock();
-        lists.limit = u32::try_from(frames).map_or(lists.max, |frames| frames.min(lists.max));
+        self.lists.lock().set_limit(frames);
     }
 
     /// All counters, as they are at one moment.
@@ -740,7 +780,7 @@ impl Zbud {
 
     /// Ends a step under the lock, and gives memory back after it.
     ///
-    /// As many spare frames are kept beyond those that are promised as [`Zbud::set_keep`] says, or
+    /// As many spare frames are kept beyond those that are promised as [`Budget::keep`] says, or
     /// one, but none if there is no bud: so when the last page is gone, the last frame is too. Else
     /// no step adds more than one to that surplus: none makes two frames spare, breaks two
     /// promises, or does both.
@@ -806,9 +846,15 @@ impl Zbud {
 #[must_use = "if unused, the frame is given back at once"]
 pub(crate) struct Reservation<'a> {
     zbud: &'a Zbud,
+    used: usize,
 }
 
 impl Reservation<'_> {
+    /// How many frames, with this one, held a bud or were promised for one when it was made.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Stores a copy of `data`, like [`Zbud::create_of`]. Always succeeds if the length allows it.
     ///
     /// The frame that was promised is used only if `data` fits no hole.

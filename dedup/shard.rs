@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A part of the descriptors: hash chains through a table, under one lock.
+//! A part of the descriptors: a hash table of their numbers, under one lock.
 //!
-//! The table grows by segments, which move nothing and need no large allocation, and links are
-//! numbers, as in zbud. There are as many chains as there are places for descriptors, and a segment
-//! has as many heads of chains as it has places: so the chains stay short however large the table
-//! is, and nothing is ever rehashed as a whole. A new segment splits as many chains as it has heads
-//! (linear hashing).
+//! Descriptors are in segments, which move nothing when there are more, and need no large
+//! allocation. Most puts find nothing, and most pages leave alone: what either costs is to wait for
+//! memory. So the table has buckets of one cache line, and that line is all that is looked at:
 //!
-//! Most puts find nothing, and each look at a descriptor is a cache miss. So a head, which shares
-//! its cache line with 15 others, has one bit for each eighth of the tags, and says of most tags
-//! that they are not in the chain.
+//! ```text
+//!   tag --upper part--> a bucket
+//!
+//!   31     24 23            0
+//!   +--------+---------------+-----------------+-- -- --+-----------------+
+//!   | part   | place of the  | next older one  |        | oldest, or NONE |  16 slots
+//!   | of tag | newest        |                 |        |                 |
+//!   +--------+---------------+-----------------+-- -- --+-----------------+
+//! ```
+//!
+//! A slot with the wrong 8 bits is not looked into; of those that find nothing, one in thirty sees
+//! a descriptor in vain. In a bucket that is full, the oldest gives way: it is *hidden*, and serves
+//! those that have a part in it, but is not found again. With [`LOAD`] of the 16 slots in use in
+//! the mean, one in fifty is hidden, with eight one in two hundred. So there are no chains to
+//! follow, nothing to rehash, and nobody who stores pages of one hash makes others wait.
 //!
 //! Nothing here sleeps, allocates or frees memory, or calls anybody.
 
@@ -35,17 +45,17 @@ const NIL: u32 = u32::MAX;
 /// What a descriptor without a copy has instead of its number.
 const NO_COPY: u32 = u32::MAX;
 
-/// The part of a hash that a descriptor keeps, and that picks its chain.
+/// The part of a hash that a descriptor keeps, and that picks its bucket.
 pub(super) const TAG: u32 = (1 << 30) - 1;
 
 /// Beside the tag: eviction has spared this content, and will not do so again.
 const SPARED: u32 = 1 << 30;
 
-/// Beside the tag: on no chain, because it has as many entries as it may have, or there are too
-/// many others with this tag.
+/// Beside the tag: in no bucket, because it has as many entries as it may have, or there was no
+/// slot left for it.
 const HIDDEN: u32 = 1 << 31;
 
-/// Descriptors of one tag that can be found.
+/// Descriptors of one tag that a put compares its page with, the newest first.
 pub(super) const CANDIDATES: usize = 4;
 
 /// Entries that one content may have.
@@ -98,21 +108,12 @@ pub(super) trait Place {
     /// A place that nobody has used.
     const FREE: Self;
 
-    /// What there is as often as there are places.
-    type Head: Copy;
-
-    /// A head that nobody has used.
-    const HEAD: Self::Head;
-
     /// The link to the next place.
     fn next(&mut self) -> &mut u32;
 }
 
-/// Memory for `N` places and their heads.
-pub(super) struct Segment<T: Place, const N: usize> {
-    places: [T; N],
-    heads: [T::Head; N],
-}
+/// Memory for `N` places.
+pub(super) type Segment<T, const N: usize> = [T; N];
 
 /// Numbered places, in segments of `N`.
 pub(super) struct Places<T: Place, const N: usize> {
@@ -136,13 +137,7 @@ impl<T: Place, const N: usize> Places<T, N> {
 
     /// Memory for `N` more places. Sleeps as `flags` allow.
     pub(super) fn allocate(flags: Flags) -> Result<KBox<Segment<T, N>>> {
-        KBox::init(
-            init!(Segment {
-                places <- pin_init::init_array_from_fn(|_| T::FREE),
-                heads: [T::HEAD; N],
-            }),
-            flags,
-        )
+        KBox::init(pin_init::init_array_from_fn(|_| T::FREE), flags)
     }
 
     fn len(&self) -> u32 {
@@ -172,7 +167,7 @@ impl<T: Place, const N: usize> Places<T, N> {
         if place == NIL {
             return None;
         }
-        self.free = *self.at(place).next();
+        self.free = mem::replace(self.at(place).next(), NIL);
         Some(place)
     }
 
@@ -192,14 +187,7 @@ impl<T: Place, const N: usize> Places<T, N> {
     #[inline]
     fn at(&mut self, place: u32) -> &mut T {
         // CAST: `u32` to `usize` is lossless.
-        &mut self.segments[place as usize / N].places[place as usize % N]
-    }
-
-    // PANIC: As for `at`.
-    #[inline]
-    fn head(&mut self, number: u32) -> &mut T::Head {
-        // CAST: `u32` to `usize` is lossless.
-        &mut self.segments[number as usize / N].heads[number as usize % N]
+        &mut self.segments[place as usize / N][place as usize % N]
     }
 
     #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
@@ -213,53 +201,73 @@ impl<T: Place, const N: usize> Places<T, N> {
     }
 
     fn bytes(&self) -> usize {
-        self.segments.len() * size_of::<Segment<T, N>>()
+        // The slab allocator gives out powers of two.
+        self.segments.len() * size_of::<Segment<T, N>>().next_power_of_two()
             + self.segments.capacity() * size_of::<KBox<Segment<T, N>>>()
     }
 }
 
-/// The head of a chain: the first descriptor in the lower bits, and a bit for each eighth of the
-/// tags that may be in it above.
-#[derive(Clone, Copy)]
-pub(super) struct Head(u32);
+/// Slots of a bucket.
+const WAYS: usize = 16;
 
-impl Head {
-    /// Bits of the first descriptor.
-    const FIRST: u32 = (1 << 24) - 1;
+/// Slots in use, of [`WAYS`], in the mean if there are as many contents as there may be.
+const LOAD: usize = 10;
 
-    /// An empty chain.
-    const EMPTY: Self = Self(Self::FIRST);
+/// The contents of some tags, the newest first, see the top of this file.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Bucket([u32; WAYS]);
 
-    fn first(self) -> u32 {
-        match self.0 & Self::FIRST {
-            Self::FIRST => NIL,
-            first => first,
+static_assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// The bits of a place.
+    const PLACE: u32 = (1 << 24) - 1;
+
+    /// No content. Behind it, there is none either.
+    const NONE: u32 = u32::MAX;
+
+    const EMPTY: Self = Self([Self::NONE; WAYS]);
+
+    /// The part of a tag that is in a slot. Others pick the bucket.
+    fn part(tag: u32) -> u32 {
+        tag & 0xff
+    }
+
+    /// The places of those that may have this tag.
+    fn places(&self, tag: u32) -> impl Iterator<Item = u32> + '_ {
+        self.0
+            .iter()
+            .take_while(|slot| **slot != Self::NONE)
+            .filter(move |slot| **slot >> 24 == Self::part(tag))
+            .map(|slot| slot & Self::PLACE)
+    }
+
+    /// Adds a content. If that leaves no slot for the oldest, returns its place.
+    fn push(&mut self, tag: u32, place: u32) -> Option<u32> {
+        let mut last = Self::part(tag) << 24 | place;
+        for slot in &mut self.0 {
+            mem::swap(slot, &mut last);
+            if last == Self::NONE {
+                return None;
+            }
         }
+        Some(last & Self::PLACE)
     }
 
-    /// The same chain with another first descriptor.
-    fn with_first(self, first: u32) -> Self {
-        match first {
-            NIL => Self::EMPTY,
-            first => Self(self.0 & !Self::FIRST | first),
+    fn remove(&mut self, place: u32) {
+        let way = self.0.iter().position(|slot| slot & Self::PLACE == place);
+        if let Some(older) = way.and_then(|way| self.0.get_mut(way..)) {
+            older.rotate_left(1);
+            if let Some(last) = older.last_mut() {
+                *last = Self::NONE;
+            }
         }
-    }
-
-    /// The bit for a tag. Other bits of it pick the chain, up to four million in a shard.
-    fn bit(tag: u32) -> u32 {
-        1 << (24 + ((tag & TAG) >> 27))
-    }
-
-    fn may_have(self, tag: u32) -> bool {
-        self.0 & Self::bit(tag) != 0
-    }
-
-    fn with_tag(self, tag: u32) -> Self {
-        Self(self.0 | Self::bit(tag))
     }
 }
 
-/// Places for descriptors that a shard may have: their numbers have to fit a [`Head`].
+/// Places for descriptors that a shard may have: their numbers have to fit a slot, and none is like
+/// [`Bucket::NONE`].
 pub(super) const MOST_CONTENTS: usize = (1 << 24) - 1024;
 
 /// A page content descriptor.
@@ -267,31 +275,24 @@ pub(super) struct Content {
     /// [`TAG`], [`SPARED`], [`HIDDEN`].
     tag: u32,
     copy: u32,
-    /// The next in its chain, or the next free place.
-    next: u32,
-    /// The first of its further entries.
+    /// The first of its further entries, or the next free place.
     more: u32,
     /// One of its entries.
     entry: Entry,
 }
 
-static_assert!(size_of::<Content>() == 28);
+static_assert!(size_of::<Content>() == 24);
 
 impl Place for Content {
     const FREE: Self = Self {
         tag: 0,
         copy: NO_COPY,
-        next: NIL,
         more: NIL,
         entry: Entry::NONE,
     };
 
-    type Head = Head;
-
-    const HEAD: Head = Head::EMPTY;
-
     fn next(&mut self) -> &mut u32 {
-        &mut self.next
+        &mut self.more
     }
 }
 
@@ -309,19 +310,15 @@ impl Place for More {
         next: NIL,
     };
 
-    type Head = ();
-
-    const HEAD: () = ();
-
     fn next(&mut self) -> &mut u32 {
         &mut self.next
     }
 }
 
 /// Descriptors, 1 KiB a segment.
-pub(super) type Contents = Places<Content, 32>;
+pub(super) type Contents = Places<Content, 42>;
 
-static_assert!(size_of::<Segment<Content, 32>>() == 1024);
+static_assert!(size_of::<Segment<Content, 42>>() <= 1024);
 
 /// Further entries, 1 KiB a segment.
 pub(super) type Mores = Places<More, 64>;
@@ -350,128 +347,82 @@ pub(super) enum Left {
 
 /// Everything under one lock.
 pub(super) struct Shard {
+    buckets: KVVec<Bucket>,
     pub(super) contents: Contents,
     pub(super) mores: Mores,
 }
 
 /// Room for more places than a shard has.
 pub(super) struct Larger {
-    contents: KVVec<KBox<Segment<Content, 32>>>,
+    buckets: KVVec<Bucket>,
+    contents: KVVec<KBox<Segment<Content, 42>>>,
     mores: KVVec<KBox<Segment<More, 64>>>,
 }
 
 impl Shard {
     /// Room for at most that many contents and further entries. May sleep.
     pub(super) fn new(contents: usize, mores: usize) -> Result<Self> {
+        let contents = contents.clamp(1, MOST_CONTENTS);
         Ok(Self {
-            contents: Places::new(contents.min(MOST_CONTENTS))?,
+            buckets: Self::buckets(contents)?,
+            contents: Places::new(contents)?,
             mores: Places::new(mores)?,
         })
     }
 
+    /// Buckets for so many contents. May sleep.
+    fn buckets(contents: usize) -> Result<KVVec<Bucket>> {
+        let buckets = contents.div_ceil(LOAD);
+        Ok(KVVec::from_elem(Bucket::EMPTY, buckets, GFP_KERNEL)?)
+    }
+
     /// More room for places, to be made with no lock held, for [`Shard::enlarge`]. May sleep.
     pub(super) fn room(contents: usize, mores: usize) -> Result<Larger> {
+        let contents = contents.clamp(1, MOST_CONTENTS);
         Ok(Larger {
-            contents: Contents::room(contents.min(MOST_CONTENTS))?,
+            buckets: Self::buckets(contents)?,
+            contents: Contents::room(contents)?,
             mores: Mores::room(mores)?,
         })
     }
 
     /// Takes over what of `larger` is larger than what is here. What is left in it is to be
     /// dropped without a lock.
+    ///
+    /// A larger table begins empty, so that nobody waits for all of it to be moved: what is here
+    /// serves those that have a part in it, but is not found again.
     pub(super) fn enlarge(&mut self, larger: &mut Larger) {
+        if larger.buckets.len() > self.buckets.len() {
+            mem::swap(&mut self.buckets, &mut larger.buckets);
+        }
         segments::adopt(&mut self.contents.segments, &mut larger.contents);
         segments::adopt(&mut self.mores.segments, &mut larger.mores);
     }
 
-    /// Number of the chain of a tag, if there are `buckets` of them, which are not none.
-    fn bucket(tag: u32, buckets: u32) -> u32 {
-        let mask = buckets.next_power_of_two() - 1;
-        match tag & TAG & mask {
-            bucket if bucket < buckets => bucket,
-            // Its chain has not been split yet.
-            bucket => bucket & (mask >> 1),
-        }
+    /// The number of the bucket of a tag.
+    fn bucket(&self, tag: u32) -> usize {
+        // CAST: A fraction below one, in 30 bits, of a length below 2^24.
+        ((u64::from(tag & TAG) * self.buckets.len() as u64) >> TAG.count_ones()) as usize
     }
 
-    /// Adds places for descriptors. If there are as many as there may be, they come back.
-    pub(super) fn add_contents(
-        &mut self,
-        segment: KBox<Segment<Content, 32>>,
-    ) -> Option<KBox<Segment<Content, 32>>> {
-        let old = self.contents.len();
-        let excess = self.contents.add(segment);
-        for bucket in old.max(1)..self.contents.len() {
-            self.split(bucket);
-        }
-        excess
-    }
-
-    /// Moves to chain `bucket`, which is new and the last so far, what belongs there.
-    fn split(&mut self, bucket: u32) {
-        // All of it is in the chain of which this one is the second half.
-        let parent = bucket & !(1 << bucket.ilog2());
-        let mut place = mem::replace(self.contents.head(parent), Head::EMPTY).first();
-        while place != NIL {
-            let content = self.contents.at(place);
-            let next = content.next;
-            let home = Self::bucket(content.tag, bucket + 1);
-            self.push(home, place);
-            place = next;
-        }
-    }
-
-    fn push(&mut self, bucket: u32, place: u32) {
-        let tag = self.contents.at(place).tag;
-        let head = self.contents.head(bucket);
-        let first = head.first();
-        *head = head.with_first(place).with_tag(tag);
-        self.contents.at(place).next = first;
-    }
-
-    /// Takes a descriptor off its chain.
-    fn unchain(&mut self, place: u32) {
-        let content = self.contents.at(place);
-        if content.tag & HIDDEN != 0 {
-            return;
-        }
-        let next = content.next;
-        let bucket = Self::bucket(content.tag, self.contents.len());
-        let head = self.contents.head(bucket);
-        let mut before = head.first();
-        if before == place {
-            *head = head.with_first(next);
-            return;
-        }
-        while before != NIL {
-            let content = self.contents.at(before);
-            if content.next == place {
-                content.next = next;
-                return;
-            }
-            before = content.next;
-        }
-    }
-
-    /// Takes a descriptor off its chain, where nobody will find it again.
+    /// Takes a descriptor out of its bucket, where nobody will find it again.
+    // PANIC: `bucket` returns numbers of buckets.
     fn hide(&mut self, place: u32) {
-        self.unchain(place);
-        self.contents.at(place).tag |= HIDDEN;
+        let content = self.contents.at(place);
+        let tag = content.tag;
+        content.tag |= HIDDEN;
+        if tag & HIDDEN == 0 {
+            let bucket = self.bucket(tag);
+            self.buckets[bucket].remove(place);
+        }
     }
 
     /// The descriptor of content `tag` that comes after `skip` others, if there is one. With a
     /// `pool`, only those that a page of that pool was stored for count.
+    // PANIC: As for `hide`.
     pub(super) fn find(&mut self, tag: u32, pool: Option<u32>, mut skip: usize) -> Option<u32> {
-        if self.contents.len() == 0 {
-            return None;
-        }
-        let bucket = Self::bucket(tag, self.contents.len());
-        let head = *self.contents.head(bucket);
-        if !head.may_have(tag) {
-            return None;
-        }
-        let mut place = head.first();
-        while place != NIL {
+        let bucket = self.bucket(tag);
+        for place in self.buckets[bucket].places(tag) {
             let content = self.contents.at(place);
             let here = (content.tag ^ tag) & TAG == 0;
             if here && pool.is_none_or(|pool| pool == content.entry.pool) {
@@ -480,7 +431,6 @@ impl Shard {
                 }
                 skip -= 1;
             }
-            place = content.next;
         }
         None
     }
@@ -512,25 +462,24 @@ impl Shard {
         self.contents.take()
     }
 
-    /// Gives back a descriptor that is on no chain.
+    /// Gives back a descriptor that is in no bucket.
     pub(super) fn give_back(&mut self, place: u32) {
         self.contents.put_back(place);
     }
 
     /// Makes a descriptor that was set apart one of a copy, with one entry.
-    ///
-    /// At most [`CANDIDATES`] of one tag can be found, those that came last. No finder would
-    /// compare more, and chains stay short whatever somebody stores.
+    // PANIC: As for `hide`.
     pub(super) fn publish(&mut self, place: u32, tag: u32, copy: u32, entry: Entry) {
-        if let Some(oldest) = self.find(tag, None, CANDIDATES - 1) {
-            self.hide(oldest);
+        *self.contents.at(place) = Content {
+            tag: tag & TAG,
+            copy,
+            more: NIL,
+            entry,
+        };
+        let bucket = self.bucket(tag);
+        if let Some(oldest) = self.buckets[bucket].push(tag, place) {
+            self.contents.at(oldest).tag |= HIDDEN;
         }
-        let content = self.contents.at(place);
-        content.tag = tag & TAG;
-        content.copy = copy;
-        content.entry = entry;
-        let bucket = Self::bucket(tag, self.contents.len());
-        self.push(bucket, place);
     }
 
     /// Whether this is the descriptor of that copy.
@@ -553,7 +502,7 @@ impl Shard {
         let first = content.more;
         if content.entry == entry {
             if first == NIL {
-                self.unchain(place);
+                self.hide(place);
                 self.give_back(place);
                 return Left::Nothing;
             }
@@ -611,7 +560,7 @@ impl Shard {
 
     /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.contents.bytes() + self.mores.bytes()
+        self.buckets.capacity() * size_of::<Bucket>() + self.contents.bytes() + self.mores.bytes()
     }
 
     /// Descriptors, published or not, and further entries in use.

@@ -624,7 +624,25 @@ mod suite {
         Ok(())
     }
 
-    /// Chains are split while the table grows; nothing gets lost in them.
+    /// A full store with two copies in each frame, none of which is equal to another one.
+    #[test]
+    fn a_content_costs_at_most_forty_bytes() -> Result {
+        const FRAMES: usize = 4000;
+        let dedup = Dedup::new(FRAMES)?;
+        let mut page = blank_page()?;
+        let empty = dedup.metadata_bytes();
+        assert!(empty <= 20 * FRAMES);
+        for copy in 0..2 * FRAMES as u32 {
+            page[..4].copy_from_slice(&copy.to_ne_bytes());
+            let hash = dedup.hash(Mode::Pool, &page, back(1, copy)).ok_or(EINVAL)?;
+            let prepared = dedup.prepare(hash, GFP_KERNEL).ok_or(ENOMEM)?;
+            prepared.publish(copy);
+        }
+        assert!(dedup.metadata_bytes() <= 40 * 2 * FRAMES);
+        Ok(())
+    }
+
+    /// Nothing gets lost while the table grows.
     #[test]
     fn all_are_found_while_the_table_grows() -> Result {
         let mut shard = Shard::new(4096, 0)?;
@@ -635,7 +653,8 @@ mod suite {
                 Some(place) => place,
                 None => {
                     assert!(shard
-                        .add_contents(Contents::allocate(GFP_KERNEL)?)
+                        .contents
+                        .add(Contents::allocate(GFP_KERNEL)?)
                         .is_none());
                     shard.prepare().ok_or(EINVAL)?
                 }
@@ -659,6 +678,55 @@ mod suite {
         Ok(())
     }
 
+    /// Of one tag, those that came last are found, the newest first. The others are there.
+    #[test]
+    fn a_full_bucket_hides_its_oldest() -> Result {
+        const WAYS: u32 = 16;
+        const TAG_OF_ALL: u32 = 0x1234_56ff;
+        let mut shard = Shard::new(64, 0)?;
+        assert!(shard
+            .contents
+            .add(Contents::allocate(GFP_KERNEL)?)
+            .is_none());
+        let entry = Entry::of(back(1, 0)).ok_or(EINVAL)?;
+        let mut places = [0; WAYS as usize + 4];
+        for (place, copy) in places.iter_mut().zip(0..) {
+            *place = shard.prepare().ok_or(EINVAL)?;
+            shard.publish(*place, TAG_OF_ALL, copy, entry);
+        }
+        let found = |shard: &mut Shard, copies: &[u32]| {
+            let all = copies.iter().enumerate().all(|(skip, copy)| {
+                shard.find(TAG_OF_ALL, Some(1), skip) == Some(places[*copy as usize])
+            });
+            all && shard.find(TAG_OF_ALL, Some(1), copies.len()).is_none()
+        };
+        let newest: [u32; WAYS as usize] = core::array::from_fn(|n| WAYS + 3 - n as u32);
+        assert!(found(&mut shard, &newest));
+        // Nothing has this tag, though a slot may look like it.
+        assert!(shard.find(TAG_OF_ALL ^ 0x100, Some(1), 0).is_none());
+        // The newest, the oldest, one between them, and one that is hidden go.
+        let mut left = KVec::new();
+        for copy in newest {
+            match copy {
+                19 | 4 | 10 => {
+                    let place = places[copy as usize];
+                    assert!(shard.leave(place, copy, entry) == Left::Nothing);
+                }
+                _ => left.push(copy, GFP_KERNEL)?,
+            }
+            if copy == 10 {
+                assert!(shard.leave(places[0], 0, entry) == Left::Nothing);
+            }
+        }
+        assert!(found(&mut shard, &left));
+        for copy in (1..19).filter(|copy| !matches!(copy, 4 | 10)) {
+            assert!(shard.leave(places[copy as usize], copy, entry) == Left::Nothing);
+        }
+        assert!(found(&mut shard, &[]));
+        assert_eq!(shard.used(), (0, 0));
+        Ok(())
+    }
+
     #[test]
     fn a_full_table_takes_no_more() -> Result {
         let mut shard = Shard::new(40, 0)?;
@@ -666,14 +734,15 @@ mod suite {
             match shard.prepare() {
                 Some(_) => (),
                 None => {
-                    let _ = shard.add_contents(Contents::allocate(GFP_KERNEL)?);
+                    let _ = shard.contents.add(Contents::allocate(GFP_KERNEL)?);
                 }
             }
         }
         assert!(shard.used().0 >= 40);
         assert!(shard.prepare().is_none());
         assert!(shard
-            .add_contents(Contents::allocate(GFP_KERNEL)?)
+            .contents
+            .add(Contents::allocate(GFP_KERNEL)?)
             .is_some());
         shard.give_back(3);
         assert!(!shard.is_full());

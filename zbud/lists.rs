@@ -434,6 +434,24 @@ impl Lists {
         page
     }
 
+    /// Sets the limit, which is never above the highest.
+    pub(super) fn set_limit(&mut self, frames: usize) {
+        self.limit = u32::try_from(frames).map_or(self.max, |frames| frames.min(self.max));
+    }
+
+    /// Frames that hold a bud or are promised for one.
+    pub(super) fn used(&self) -> usize {
+        let idle = u64::from(self.spare.len - self.promised);
+        // CAST: Lossless on 64 bits.
+        (self.stats.curr_raw_pages - idle) as usize
+    }
+
+    /// Whether fewer than `enough` spare frames are not promised, and another one would stay:
+    /// beyond what is kept, the next step of anybody would give it back.
+    pub(super) fn lacks_spares(&self, enough: u32) -> bool {
+        self.spare.len < self.promised + enough.min(self.spares_wanted())
+    }
+
     /// Spare frames to keep now beyond the promised ones.
     pub(super) fn spares_wanted(&self) -> u32 {
         if self.stats.curr_zpages == 0 {

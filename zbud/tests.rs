@@ -743,6 +743,56 @@ mod cases {
         Ok(())
     }
 
+    /// One call says what is allowed, promises a frame, and allocates another one ahead.
+    #[test]
+    fn reservations_within_a_budget() -> Result {
+        let rig = Rig::new(32)?;
+        let within = |limit| {
+            let budget = Budget {
+                limit,
+                keep: 4,
+                ahead: 3,
+            };
+            rig.zbud.reserve_within(budget, GFP_KERNEL)
+        };
+        let data = [7; LONG];
+        // Nothing is allocated ahead for a store that holds nothing. After that, one in each call,
+        // be there an idle frame or not.
+        for (used, frames) in [(1, 1), (2, 3), (3, 4), (4, 5)] {
+            let reservation = within(32).map_err(|_| ENOMEM)?;
+            assert_eq!((reservation.used(), rig.zbud.frames()), (used, frames));
+            rig.audit(1);
+            reservation.create(&data, back(0)).map_err(|_| EINVAL)?;
+        }
+        // Until there are enough.
+        for frames in [6, 7, 8, 8] {
+            let reservation = within(32).map_err(|_| ENOMEM)?;
+            assert_eq!((reservation.used(), rig.zbud.frames()), (5, frames));
+            rig.audit(1);
+        }
+        assert_eq!(rig.zbud.used(), 4);
+        // What is there can be had with a limit below it, and nothing is added.
+        rig.zbud.drop_spares();
+        drop(within(32).map_err(|_| ENOMEM)?);
+        assert_eq!(rig.zbud.frames(), 6);
+        assert_eq!(within(4).map_err(|_| ENOMEM)?.used(), 5);
+        assert_eq!((rig.zbud.frames(), rig.zbud.limit()), (6, 4));
+        rig.zbud.drop_spares();
+        assert!(matches!(within(4), Err(NoFrame::Limit)));
+        // No memory for the frame; for the one ahead, without an idle one and with one.
+        rig.zbud.fail.store(1, Relaxed);
+        assert!(matches!(within(32), Err(NoFrame::Memory)));
+        rig.zbud.fail.store(2, Relaxed);
+        assert_eq!(within(32).map_err(|_| ENOMEM)?.used(), 5);
+        rig.zbud.fail.store(1, Relaxed);
+        assert_eq!(within(32).map_err(|_| ENOMEM)?.used(), 5);
+        rig.zbud.fail.store(0, Relaxed);
+        assert_eq!(rig.zbud.frames(), 5);
+        assert_eq!(rig.zbud.stats().failed_get_free_pages, 3);
+        rig.audit(0);
+        Ok(())
+    }
+
     #[test]
     fn spare_frames() -> Result {
         let mut rig = Rig::new(32)?;

@@ -24,11 +24,11 @@ use super::{
 /// would succeed, with these bytes and no more.
 ///
 /// `src` must be the stream and nothing else. Any `src` is safe.
-pub fn equals(src: &[u8], data: &[u8]) -> bool {
+pub fn equals<D: AsRef<[u8]> + ?Sized>(src: &[u8], data: &D) -> bool {
     check(src, data).is_some()
 }
 
-fn check(src: &[u8], data: &[u8]) -> Option<()> {
+fn check<D: AsRef<[u8]> + ?Sized>(src: &[u8], data: &D) -> Option<()> {
     if src.len() < END.len() {
         return None;
     }
@@ -52,7 +52,7 @@ fn check(src: &[u8], data: &[u8]) -> Option<()> {
     loop {
         checker.fast()?;
         if checker.careful()? {
-            return (checker.at == data.len()).then_some(());
+            return (checker.at == data.as_ref().len()).then_some(());
         }
     }
 }
@@ -155,16 +155,16 @@ static REACH: [u32; 256] = {
 };
 
 /// Where checking stands, between two instructions. All of `data` up to `at` is right.
-struct Checker<'a> {
+struct Checker<'a, D: ?Sized> {
     /// The stream from the next instruction on.
     input: &'a [u8],
-    data: &'a [u8],
+    data: &'a D,
     at: usize,
     /// How many literals the last instruction had, [`RUN`] for all above 3.
     state: usize,
 }
 
-impl Checker<'_> {
+impl<D: AsRef<[u8]> + ?Sized> Checker<'_, D> {
     /// Checks instructions while there is room around them. [`None`] if one was not right.
     #[inline(never)]
     fn fast(&mut self) -> Option<()> {
@@ -174,6 +174,7 @@ impl Checker<'_> {
             mut at,
             mut state,
         } = *self;
+        let data = data.as_ref();
         // Bits that differ.
         let mut wrong = 0;
 
@@ -295,7 +296,7 @@ impl Checker<'_> {
     /// Checks `len` bytes of the stream.
     fn literals(&mut self, len: usize) -> Option<()> {
         let (made, rest) = self.input.split_at_checked(len)?;
-        let wanted = self.data.get(self.at..)?.get(..len)?;
+        let wanted = self.data.as_ref().get(self.at..)?.get(..len)?;
         self.input = rest;
         self.at = self.at.saturating_add(len);
         (made == wanted).then_some(())
@@ -305,9 +306,10 @@ impl Checker<'_> {
     fn matched(&mut self, len: usize, distance: usize) -> Option<()> {
         let old = self
             .data
+            .as_ref()
             .get(self.at.checked_sub(distance)?..)?
             .get(..len)?;
-        let new = self.data.get(self.at..)?.get(..len)?;
+        let new = self.data.as_ref().get(self.at..)?.get(..len)?;
         self.at = self.at.saturating_add(len);
         (old == new).then_some(())
     }
