@@ -669,7 +669,7 @@ mod cases {
                 false => None,
             };
             let reservation = rig.zbud.reserve(GFP_KERNEL).map_err(|_| ENOMEM)?;
-            let place = rig.zbud.lists.lock().place(500, back(1), true);
+            let place = rig.zbud.lists.lock().place(500, back(1), Group::NONE, true);
             core::mem::forget(reservation);
             let bud = place.ok_or(ENOMEM)?.bud;
             assert!(rig.gone(bud));
