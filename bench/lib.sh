@@ -55,29 +55,35 @@ policy_image() {
 	rm -rf "$CACHE/image/new"
 }
 
-# policy_arm KERNEL NAME BOOT-WORDS [SETTING]: one guest of this workload, its
-# record in DIR/NAME-PAIR.json.
-policy_arm() {
+# policy_guest KERNEL NAME BOOT-WORDS [SETTING]: one guest of this workload. Its
+# records are in PA_OUT, until the next one; DIR is where they are to be kept.
+policy_guest() {
 	DIR=$OUT/bench/$workload-$device
-	pa_out=$RUNDIR/guest
-	rm -rf "$pa_out"
-	mkdir -p "$pa_out" "$DIR"
+	PA_OUT=$RUNDIR/guest
+	rm -rf "$PA_OUT"
+	mkdir -p "$PA_OUT" "$DIR"
 	cat "$IMAGE" >/dev/null
 	rm -f "$RUNDIR/swap"
 	truncate -s 128M "$RUNDIR/swap"
-	"$BIN/zcache-tools" meter --to "$pa_out" -- \
+	"$BIN/zcache-tools" meter --to "$PA_OUT" -- \
 		sh "$ROOT/scripts/guest" -k "$1" -m "$POLICY_RAM" -w "$3" -b "$BIN" \
-		-d "r:$IMAGE" -d "$RUNDIR/swap" -t 120 -o "$pa_out" \
+		-d "r:$IMAGE" -d "$RUNDIR/swap" -t 300 -o "$PA_OUT" \
 		sh /run/src/bench/guest-policy "$workload" "$2" "$bytes" "$rounds" \
 		"$asked_ms" "${4:-}" &
 	CHILD_SH=$!
 	pa_rc=0
 	wait "$CHILD_SH" || pa_rc=$?
 	CHILD_SH=
-	cp "$pa_out/console" "$DIR/$2-$pair.console" 2>/dev/null || :
+	cp "$PA_OUT/console" "$DIR/$2.console" 2>/dev/null || :
 	[ "$pa_rc" -eq 0 ] || die "the guest '$2' failed" \
-		"its console is $DIR/$2-$pair.console"
-	mv "$pa_out/load.json" "$DIR/$2-$pair.json"
+		"its console is $DIR/$2.console"
+}
+
+# policy_arm KERNEL NAME BOOT-WORDS [SETTING]: the same for one arm of a pair, its
+# record in DIR/NAME-PAIR.json.
+policy_arm() {
+	policy_guest "$1" "$2" "$3" "${4:-}"
+	mv "$PA_OUT/load.json" "$DIR/$2-$pair.json"
 }
 
 # policy_oom: two guests, with ten runs at each of five sizes; false if zcache
