@@ -118,8 +118,8 @@ const REPLACE_ONE_IN: u32 = 64;
 /// through costs that much, and no longer the whole store; eight of them still fill it. Of a file
 /// that is larger and is wanted again, the second round hits that much, and each hit lets more in.
 ///
-/// Of a file of four times the 40 MiB of a guest, 1231 of 29760 pages were stored, and all puts took
-/// 28 ms of 1.5 s; without this, 11080 of 32153, and 175 ms (both on a busy machine).
+/// Of a file of four times the 40 MiB of a guest, 1231 of 29760 pages were stored, and all puts
+/// took 28 ms of 1.5 s; without this, 11080 of 32153, and 175 ms (both on a busy machine).
 const STREAM_ONE_IN: usize = 4;
 
 /// The longest stream, in bytes, that leaves a hole which other pages do fit.

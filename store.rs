@@ -12,10 +12,10 @@
 //! with each call, so handles of one never reach the other.
 //!
 //! Order for a put: what is known of its file, an equal page, then room (a frame is allocated, or
-//! old pages leave), then the codec's workspace, then the copy. So nothing allocates or evicts while
-//! a workspace is held, and a page that has nowhere to go is not compressed at all. One of a file
-//! whose pages do not shrink (`poor.rs`) or are not wanted again (`stream.rs`) is not even looked
-//! at. Which pages may push out others is for `policy.rs` and `history.rs` to say.
+//! old pages leave), then the codec's workspace, then the copy. So nothing allocates or evicts
+//! while a workspace is held, and a page that has nowhere to go is not compressed at all. One of a
+//! file whose pages do not shrink (`poor.rs`) or are not wanted again (`stream.rs`) is not even
+//! looked at. Which pages may push out others is for `policy.rs` and `history.rs` to say.
 
 use kernel::{
     prelude::*,
