@@ -3,7 +3,8 @@
 //! Lists of segments, which make up tables that grow by one segment at a time.
 //!
 //! A list has room for all segments that its table may ever have, so that a segment is added
-//! without an allocation. Where a table may become larger than was thought, its list needs more room:
+//! without an allocation. Where a table may become larger than was thought, its list needs more
+//! room:
 //!
 //! ```ignore
 //! let mut larger = segments::with_room(most)?;

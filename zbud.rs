@@ -34,9 +34,9 @@
 //!
 //! # Who owns a bud
 //!
-//! [`Zbud::create_of`] gives out one reference, [`Zbud::get_ref`] more, [`Zbud::free`] takes one, and
-//! the last frees the bud. Eviction owns none: it asks the index to let go of its one, and
-//! may be refused, because a reader was quicker or because the bud is not in the index yet.
+//! [`Zbud::create_of`] gives out one reference, [`Zbud::get_ref`] more, [`Zbud::free`] takes one,
+//! and the last frees the bud. Eviction owns none: it asks the index to let go of its one, and may
+//! be refused, because a reader was quicker or because the bud is not in the index yet.
 //!
 //! A [`Bud`] is a number, not a capability. One that is out of range or names no bud is refused and
 //! counted ([`Stats::stale`]). One that was freed and has been given out anew cannot be told from

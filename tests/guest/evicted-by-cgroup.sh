@@ -8,7 +8,7 @@
 
 make_fs
 real_bytes 80M >/run/mnt/one
-real_bytes 100M | tail -c 60M | tr a-z b-za >/run/mnt/other
+real_bytes 100M | tail -c 60M | tr '[:lower:]' b-za >/run/mnt/other
 sync
 echo 1 >/proc/sys/vm/drop_caches
 
@@ -17,7 +17,7 @@ echo 1 >/proc/sys/vm/drop_caches
 reads() {
 	EVICTED=$(counter evicted_raw_pages)
 	OTHERS=$(counter evicted_by_other_cgroup)
-	for reads_time in $(seq "$2"); do
+	for _ in $(seq "$2"); do
 		in_cgroup cat "$1" >/dev/null
 	done
 	EVICTED=$(($(counter evicted_raw_pages) - EVICTED))

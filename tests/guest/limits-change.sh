@@ -11,14 +11,14 @@ pages=$(($(awk '/^MemTotal/ { print $2 }' /proc/meminfo) / 4))
 
 for name in limit_percent:50 pers_limit_percent:50 total_limit_percent:90; do
 	default=${name#*:} name=${name%:*}
-	holds "$name: root may write, all may read" "$(stat -c %a $P/$name)" = 644
-	holds "$name: the default" "$(cat $P/$name)" -eq "$default"
+	holds "$name: root may write, all may read" "$(stat -c %a "$P/$name")" = 644
+	holds "$name: the default" "$(cat "$P/$name")" -eq "$default"
 	for odd in 0 91 -1 4294967346 ten '' '5 5'; do
-		if echo "$odd" 2>/dev/null >$P/$name; then
+		if echo "$odd" 2>/dev/null >"$P/$name"; then
 			fail "$name took '$odd'"
 		fi
 	done
-	holds "$name: nothing has changed" "$(cat $P/$name)" -eq "$default"
+	holds "$name: nothing has changed" "$(cat "$P/$name")" -eq "$default"
 done
 
 # File pages.

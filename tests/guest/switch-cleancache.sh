@@ -91,7 +91,7 @@ done
 status 'off: switched off'
 
 # Everybody at once.
-for writer in 1 2 3 4; do
+for _ in 1 2 3 4; do
 	for turn in 1 2 3 4 5 6 7 8; do
 		echo on
 		echo off

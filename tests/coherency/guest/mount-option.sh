@@ -16,7 +16,7 @@ real_bytes 8M | (cd /tmp/tree && split -b 1M -a 2 - part.)
 # and HITS are what came of it.
 passes() {
 	PUTS=$(counter eph_puts) HITS=$(counter eph_hits)
-	for pass in 1 2; do
+	for _ in 1 2; do
 		(cd /run/mnt && cksum part.*) | cmp - /tmp/sums ||
 			fail "$1: content differs"
 		"$PROGRAM" evict /run/mnt/part.*
