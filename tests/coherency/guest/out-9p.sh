@@ -13,6 +13,8 @@
 make ext4
 real_bytes 4M >/run/mnt/file
 sync
+# Its own pool comes with the first page that is read.
+echo 1 >/proc/sys/vm/drop_caches
 LD_LIBRARY_PATH=/run/bin/9p /run/bin/9p/diod -f -n -N -c /dev/null -L stderr \
 	-e /run/mnt -l /tmp/9p.socket &
 diod=$!
