@@ -299,9 +299,9 @@ mod cases {
     }
 
     /// Evicts all that it is asked for, for a page of some group.
-    struct For(Option<Group>);
+    struct Caller(Option<Group>);
 
-    impl Forget for For {
+    impl Forget for Caller {
         fn forget(&mut self, _back: BackRef, _bud: Bud) -> bool {
             true
         }
@@ -328,13 +328,13 @@ mod cases {
         }
         let mut expected = 0;
         for (wanted_for, others) in [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)] {
-            let reservation = rig.zbud.reserve_oldest(For(Some(Group(wanted_for))));
+            let reservation = rig.zbud.reserve_oldest(Caller(Some(Group(wanted_for))));
             drop(reservation.ok_or(ENOMEM)?);
             expected += others;
             assert_eq!(rig.zbud.stats().evicted_by_other_group, expected);
         }
         // The last frame goes for no page at all.
-        assert_eq!(rig.zbud.evict(For(None)).pages, 2);
+        assert_eq!(rig.zbud.evict(Caller(None)).pages, 2);
         assert_eq!(rig.zbud.stats().evicted_by_other_group, expected);
         assert_eq!(rig.zbud.stats().evicted_zpages, 12);
         rig.empty();
