@@ -93,6 +93,8 @@ mod folio;
 mod frame;
 #[path = "rust/frontswap.rs"]
 mod frontswap;
+#[path = "rust/given.rs"]
+mod given;
 mod halves;
 mod history;
 #[path = "rust/kobject.rs"]

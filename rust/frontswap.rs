@@ -72,36 +72,18 @@ mod hooks {
         ffi::{
             c_uint,
             c_ulong, //
-        },
-        sync::SetOnce, //
+        }, //
     };
 
     use super::*;
+    use crate::given::Given;
 
-    /// The table that was given to the kernel, which keeps it for good.
-    static OPS: SetOnce<Ops> = SetOnce::new();
-
-    /// A table of operations that is never changed or freed.
-    #[derive(Clone, Copy)]
-    struct Ops(NonNull<bindings::frontswap_ops>);
-
-    // SAFETY: The table is only read.
-    unsafe impl Send for Ops {}
-    // SAFETY: As above.
-    unsafe impl Sync for Ops {}
+    /// The table that was given to the kernel.
+    static OPS: Given<bindings::frontswap_ops> = Given::new();
 
     pub(super) fn start<T: Store>(module: &'static ThisModule) -> Result {
-        if OPS.as_ref().is_none() {
-            let table = KBox::into_raw(KBox::new(Table::<T>::ops(module), GFP_KERNEL)?);
-            let ours = NonNull::new(table).is_some_and(|table| OPS.populate(Ops(table)));
-            if !ours {
-                // SAFETY: It came from `into_raw` above, and nobody else has seen it.
-                drop(unsafe { KBox::from_raw(table) });
-            }
-        }
-        // Nothing there yet: somebody else is doing this at the same time.
-        let table = OPS.as_ref().ok_or(EBUSY)?.0.as_ptr();
-        // SAFETY: The table is valid, and stays so because `OPS` is never emptied.
+        let table = OPS.table(|| Table::<T>::ops(module))?;
+        // SAFETY: The table is valid, and stays so.
         to_result(unsafe { bindings::frontswap_start(table) })
     }
 
