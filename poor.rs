@@ -7,24 +7,18 @@
 //! of that file's pages are refused unseen, and after [`LONG_STREAK`] all but one in
 //! [`RARE_PROBE`]. The first one that does shrink ends that.
 //!
-//! A small table with one place for each hash of a file; a file that comes to a place drops what
-//! was known of another there. Nothing but a few pages more or less in the store depends on it, so
-//! a place is one atomic word without a lock.
+//! What is known is the number of tries in a row that failed. A file that comes to a place of the
+//! table (`files.rs`) drops what was known of another there.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 use crate::{
+    files::Files,
     history::mix,
     tmem::BackRef, //
 };
 
-/// Files that are known at a time: 8 KiB.
+/// Files that are known at a time: 16 KiB.
 const PLACES: usize = 2048;
 
 /// So many pages in a row that did not shrink make a file one whose pages do not.
@@ -42,73 +36,43 @@ const LONG_STREAK: u32 = 16;
 /// archive of which a part does shrink has this many pages of that part refused before it shows.
 const RARE_PROBE: u64 = 64;
 
-/// Bits of a word that count; the others say which file it is.
-const COUNT_MASK: u32 = 0xff;
-
 /// What is known of files.
-pub(crate) struct Poor {
-    places: KVec<Atomic<u32>>,
-}
+pub(crate) struct Poor(Files);
 
 impl Poor {
     /// Nothing is known yet. May sleep. Fails with [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
-        let mut places = KVec::with_capacity(PLACES, GFP_KERNEL)?;
-        for _ in 0..PLACES {
-            places.push(Atomic::new(0), GFP_KERNEL)?;
-        }
-        Ok(Self { places })
+        Ok(Self(Files::new(PLACES)?))
     }
 
     /// Shall this page be refused without a try? Any context.
     pub(crate) fn refuses(&self, page: BackRef) -> bool {
+        let streak = self.0.place(page).and_then(|place| place.number());
+        let probe = match streak.unwrap_or(0) {
+            LONG_STREAK.. => RARE_PROBE,
+            STREAK.. => PROBE,
+            _ => return false,
+        };
         // By the page's name: the same pages are tried each time, and they lie all over the file.
-        self.place(page).is_some_and(|(word, file)| {
-            let probe = match streak(word.load(Relaxed), file) {
-                LONG_STREAK.. => RARE_PROBE,
-                STREAK.. => PROBE,
-                _ => return false,
-            };
-            mix(page) % probe != 0
-        })
+        mix(page) % probe != 0
     }
 
     /// Notes whether a page shrank. Any context.
     pub(crate) fn note(&self, page: BackRef, shrank: bool) {
-        let Some((word, file)) = self.place(page) else {
+        let Some(place) = self.0.place(page) else {
             return;
         };
-        let streak = streak(word.load(Relaxed), file);
-        let now = match shrank {
-            false => (streak + 1).min(LONG_STREAK),
+        match (shrank, place.number().unwrap_or(0)) {
+            (false, streak) => place.set((streak + 1).min(LONG_STREAK)),
             // Most files' pages do, and leave the line to its other readers.
-            true if streak == 0 => return,
-            true => 0,
-        };
-        word.store(file | now, Relaxed);
+            (true, 0) => {}
+            (true, _) => place.set(0),
+        }
     }
 
     /// Memory that it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.places.capacity() * size_of::<Atomic<u32>>()
-    }
-
-    /// The place of a page's file, and the bits there that tell it from others.
-    fn place(&self, page: BackRef) -> Option<(&Atomic<u32>, u32)> {
-        let hash = mix(BackRef { index: 0, ..page });
-        // CAST: Both are below 2^32.
-        let number = (hash % PLACES as u64) as usize;
-        let file = (hash >> 32) as u32 & !COUNT_MASK;
-        Some((self.places.get(number)?, file))
-    }
-}
-
-/// How many pages of `file` in a row did not shrink, if `word` is of that file.
-fn streak(word: u32, file: u32) -> u32 {
-    if word & !COUNT_MASK == file {
-        word & COUNT_MASK
-    } else {
-        0
+        self.0.bytes()
     }
 }
 
@@ -190,7 +154,7 @@ mod tests {
         let known = (0..files).filter(|file| refused(&poor, *file) > 0).count();
         assert!(known <= PLACES);
         assert!(known > PLACES * 9 / 10);
-        assert!(poor.bytes() >= 4 * PLACES);
+        assert!(poor.bytes() >= 8 * PLACES);
         Ok(())
     }
 }

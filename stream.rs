@@ -9,21 +9,14 @@
 //! of them in. Each page that is hit takes [`PER_HIT`] off the count: a file that is read again
 //! soon has all the room that there is. A page that was put before is never refused for this.
 //!
-//! A small table with one place for each hash of a file, and the count of one file there. A page of
-//! another file that comes to the place takes one off that count, and has the place when the count
-//! is nought. So many small files do not make a large one forgotten, but time does. Nothing but a
-//! few pages more or less in the store depends on it, so a place is one atomic word without a lock.
+//! A page of another file that comes to the same place of the table (`files.rs`) takes one off the
+//! count there, and has the place when the count is nought. So many small files do not make a large
+//! one forgotten, but time does.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 use crate::{
-    history::mix,
+    files::Files,
     tmem::BackRef, //
 };
 
@@ -37,80 +30,49 @@ const PLACES: usize = 1024;
 /// where a round is longer than the history.
 const PER_HIT: u32 = 4;
 
-/// Bits of a word that count; those above say which file it is.
-const COUNT_BITS: u32 = 32;
-
 /// What is known of files.
-pub(crate) struct Streams {
-    places: KVec<Atomic<u64>>,
-}
+pub(crate) struct Streams(Files);
 
 impl Streams {
     /// Nothing is known yet. May sleep. Fails with [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
-        let mut places = KVec::with_capacity(PLACES, GFP_KERNEL)?;
-        for _ in 0..PLACES {
-            places.push(Atomic::new(0), GFP_KERNEL)?;
-        }
-        Ok(Self { places })
+        Ok(Self(Files::new(PLACES)?))
     }
 
     /// Has the file of this page its `share` of new pages? Any context.
     pub(crate) fn refuses(&self, page: BackRef, share: usize) -> bool {
-        self.place(page).is_some_and(|(word, file)| {
-            // CAST: `u32` to `usize` is lossless.
-            count(word.load(Relaxed), file).is_some_and(|count| count as usize >= share)
-        })
+        let count = self.0.place(page).and_then(|place| place.number());
+        // CAST: `u32` to `usize` is lossless.
+        count.is_some_and(|count| count as usize >= share)
     }
 
     /// Notes that a new page was stored. Any context.
     pub(crate) fn stored(&self, page: BackRef) {
-        let Some((word, file)) = self.place(page) else {
+        let Some(place) = self.0.place(page) else {
             return;
         };
-        let there = word.load(Relaxed);
-        let now = match (count(there, file), there.checked_sub(1)) {
-            (Some(count), _) => join(file, count.saturating_add(1)),
-            // CAST: The lower half.
-            (None, Some(less)) if there as u32 != 0 => less,
-            (None, _) => join(file, 1),
-        };
-        word.store(now, Relaxed);
+        match place.number() {
+            Some(count) => place.set(count.saturating_add(1)),
+            None if place.wear_off() => {}
+            None => place.set(1),
+        }
     }
 
     /// Notes that a page was hit. Any context.
     pub(crate) fn hit(&self, page: BackRef) {
-        let Some((word, file)) = self.place(page) else {
+        let Some(place) = self.0.place(page) else {
             return;
         };
-        match count(word.load(Relaxed), file) {
+        match place.number() {
             None | Some(0) => {}
-            Some(count) => word.store(join(file, count.saturating_sub(PER_HIT)), Relaxed),
+            Some(count) => place.set(count.saturating_sub(PER_HIT)),
         }
     }
 
     /// Memory that it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.places.capacity() * size_of::<Atomic<u64>>()
+        self.0.bytes()
     }
-
-    /// The place of a page's file, and the number there that tells it from others.
-    fn place(&self, page: BackRef) -> Option<(&Atomic<u64>, u32)> {
-        let hash = mix(BackRef { index: 0, ..page });
-        // CAST: Both are below 2^32.
-        let number = (hash % PLACES as u64) as usize;
-        Some((self.places.get(number)?, (hash >> COUNT_BITS) as u32))
-    }
-}
-
-fn join(file: u32, count: u32) -> u64 {
-    u64::from(file) << COUNT_BITS | u64::from(count)
-}
-
-/// The count of `file`, if `word` is of that file.
-fn count(word: u64, file: u32) -> Option<u32> {
-    // CAST: One half, and the other.
-    ((word >> COUNT_BITS) as u32 == file).then_some(word as u32)
 }
 
 #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
@@ -179,13 +141,11 @@ mod tests {
     fn others_wear_it_off() -> Result {
         let streams = Streams::new()?;
         fill(&streams, 1);
-        let (place, _) = streams.place(page(1, 0)).ok_or(EINVAL)?;
-        let place = core::ptr::from_ref(place);
+        let place = streams.0.place(page(1, 0)).ok_or(EINVAL)?;
         // Files that come to the same place, found one by one.
         let mut others = (2..).filter(|file| {
-            streams
-                .place(page(*file, 0))
-                .is_some_and(|(other, _)| core::ptr::eq(other, place))
+            let other = streams.0.place(page(*file, 0));
+            other.is_some_and(|other| other.is(&place))
         });
         for left in (0..100).rev() {
             let other = others.next().ok_or(EINVAL)?;

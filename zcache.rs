@@ -19,7 +19,7 @@
 //!                    policy.rs              if there is room: limits, admission
 //!                      history.rs           how often each page was put of late
 //!                      poor.rs              files whose pages do not shrink
-//!                      stream.rs            files whose pages are not wanted again
+//!                      stream.rs            files whose pages are not wanted again (files.rs)
 //!                    zbud.rs                in one half of a frame (file pages)
 //!                    persistent.rs          if limit.rs and tunables.rs allow it
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
@@ -87,6 +87,7 @@ use crate::{
 mod cleancache;
 mod codec;
 mod dedup;
+mod files;
 #[path = "rust/folio.rs"]
 mod folio;
 #[path = "rust/frame.rs"]
