@@ -16,7 +16,7 @@ use kernel::prelude::*;
 /// Moves what is in `segments` to `larger`, which becomes the list; the old one comes back in its
 /// place, to be dropped without a lock. Nothing happens unless it is larger.
 ///
-/// Takes a nanosecond or so for each segment. Does not allocate or sleep.
+/// Moves one pointer a segment. Does not allocate or sleep.
 pub(crate) fn adopt<T>(segments: &mut KVVec<T>, larger: &mut KVVec<T>) {
     if larger.capacity() <= segments.capacity() || !larger.is_empty() {
         return;

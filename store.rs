@@ -79,8 +79,8 @@ use crate::{
 /// of the memory of processes, one in ten to less than half a KiB.
 const MIN_HOLE: usize = 1024;
 
-/// Frames that whoever lowers a limit evicts before it lets others run: a fraction of a
-/// millisecond.
+/// Frames that whoever lowers a limit evicts before it lets others run. Twice what reclaim takes
+/// at a time.
 const BATCH: usize = 64;
 
 /// Shared pages in a row that one eviction passes by. The next one goes, shared or not: zbud tries
