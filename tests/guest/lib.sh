@@ -13,6 +13,15 @@ fail() {
 # counter NAME
 counter() { cat "$Z/$1"; }
 
+# soon COUNTER OPERATOR NUMBER: waits until that is true, half a minute at most on
+# a slow machine. What is true then is for the next line of the test to say.
+soon() {
+	for _ in $(seq 150); do
+		! test "$(counter "$1")" "$2" "$3" || break
+		sleep 0.2
+	done
+}
+
 # holds WHAT TEST-WORDS...: as test(1), with a name for what did not hold.
 holds() {
 	what=$1

@@ -85,7 +85,8 @@ in_cgroup awk -v reclaim="$CGROUP/memory.reclaim" 'BEGIN {
 	system("sleep 4")
 }' &
 child=$!
-sleep 2
+soon pers_frames -gt 100
+sleep 1
 agrees 'with swapped pages'
 holds 'they have frames' "$(counter pers_frames)" -gt 100
 holds 'the pool has them' "$(pool persistent swap - 5)" -gt 1000

@@ -15,11 +15,16 @@ make_swap /dev/dm-0 -p 10
 make_swap /dev/dm-1 -p 5
 /run/bin/zcache-tools swapper --mib 90 --seconds 6 --seed 4 &
 load=$!
-sleep 3
+# used AREA: KiB of it.
+used() { awk -v area="$1" '$1 ~ area { print $4 }' /proc/swaps; }
+for _ in $(seq 150); do
+	[ "$(used dm-1)" -le 8000 ] || break
+	sleep 0.2
+done
 cat /proc/swaps
 holds 'the small one is full' \
 	"$(awk '/dm-0/ { print ($4 * 100 / $3 > 90) }' /proc/swaps)" -eq 1
-holds 'the other one is in use' "$(awk '/dm-1/ { print $4 }' /proc/swaps)" -gt 8000
+holds 'the other one is in use' "$(used dm-1)" -gt 8000
 swapoff /dev/dm-0 || fail 'swapoff of one of two'
 before=$(counter pers_stored_pages)
 holds 'pages of the other one are still held' "$before" -gt 0

@@ -26,7 +26,7 @@ for turn in 1 2 3; do
 	before=$(counter pers_puts)
 	echo on >$word
 	status on
-	sleep 1.5
+	soon pers_puts -gt $((before + 200))
 	holds "turn $turn: pages were stored" \
 		$(($(counter pers_puts) - before)) -gt 200
 	echo off >$word
@@ -40,6 +40,7 @@ for turn in 1 2 3; do
 	sleep 1
 	holds "turn $turn: none more was stored" \
 		"$(counter pers_puts)" -eq "$before"
+	soon pers_stored_pages -lt "$left"
 	holds "turn $turn: they are used up" "$(counter pers_stored_pages)" -lt "$left"
 done
 wait $load || fail 'a page was wrong'
