@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # A full store: a scan that does not fit keeps its hits, unless everything is
 # admitted; data that does not shrink is hardly tried.
-# guest: ram=96M disk=256M time=90 words=zcache,zcache.limit_percent=12
+# guest: ram=96M disk=256M words=zcache,zcache.limit_percent=12
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

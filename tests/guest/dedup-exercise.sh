@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Two folders that are changed in the same ways at the same time, so that most
 # pages are there twice while they come and go; no read may see a wrong byte.
-# guest: ram=72M disk=256M time=120 words=zcache,zcache.dedup=all
+# guest: ram=72M disk=256M words=zcache,zcache.dedup=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

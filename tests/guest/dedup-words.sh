@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # The boot word of Xen's tmem is understood, and nothing is shared.
-# guest: ram=96M disk=160M time=60 words=zcache,no-tmem_dedup
+# guest: ram=96M disk=160M words=zcache,no-tmem_dedup
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 mode=/sys/module/zcache/parameters/dedup

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Two copies of the same files share memory; contents are checked in every mode;
 # the mode changes at run time, and odd words change nothing.
-# guest: ram=96M disk=160M time=120 words=zcache
+# guest: ram=96M disk=160M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 mode=/sys/module/zcache/parameters/dedup

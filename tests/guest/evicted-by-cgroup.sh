@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Pages that one cgroup pushes out of a full store count as evicted by another
 # one if they are another one's, and only then.
-# guest: ram=96M disk=256M time=90 words=zcache,zcache.limit_percent=12,zcache.admission=all,zcache.dedup=off
+# guest: ram=96M disk=256M words=zcache,zcache.limit_percent=12,zcache.admission=all,zcache.dedup=off
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

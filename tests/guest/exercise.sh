@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # The exerciser of tests/coherency on the kernel without checks: no read may see
 # a byte that is not the last one written.
-# guest: ram=72M disk=192M time=90 words=zcache
+# guest: ram=72M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # Frames go back when something else needs the memory, and nothing is killed.
-# guest: ram=96M disk=160M time=90 words=zcache
+# guest: ram=96M disk=160M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # zcache.limit_percent is a cap: the store comes near it and not above it.
-# guest: ram=96M disk=160M time=90 words=zcache,zcache.limit_percent=20
+# guest: ram=96M disk=160M words=zcache,zcache.limit_percent=20
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

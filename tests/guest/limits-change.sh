@@ -3,7 +3,7 @@
 # Limits that change while pages are held: whoever lowers one waits until file
 # pages are evicted, swapped pages stay and no more come, a higher one has room
 # at once. Numbers out of range change nothing.
-# guest: ram=96M disk=256M time=120 words=zcache
+# guest: ram=96M disk=256M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 P=/sys/module/zcache/parameters

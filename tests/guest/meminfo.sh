@@ -3,7 +3,7 @@
 # Who looks for memory finds it: frames of file pages in KReclaimable, exactly,
 # and in MemAvailable; both halves in Zcache and Zcached, and in the dump of
 # memory; each filesystem's share in debugfs.
-# guest: ram=96M disk=128M time=60 words=zcache
+# guest: ram=96M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 POOLS=/sys/kernel/debug/zcache/pools

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # With nocleancache the page-cache half stays off: no page is stored.
-# guest: ram=96M disk=128M time=60 words=zcache,nocleancache
+# guest: ram=96M disk=128M words=zcache,nocleancache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

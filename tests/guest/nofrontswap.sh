@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # With nofrontswap swapped pages go to the disk as ever.
-# guest: ram=64M disk=128M time=30 words=zcache,nofrontswap
+# guest: ram=64M disk=128M words=zcache,nofrontswap
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

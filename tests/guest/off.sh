@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # Without the boot word nothing is registered and sysfs says how to change it.
-# guest: ram=96M disk=128M time=60
+# guest: ram=96M disk=128M
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # A parameter that is out of range: one clear line, and the default holds.
-# guest: ram=96M time=30 words=zcache,zcache.limit_percent=500
+# guest: ram=96M words=zcache,zcache.limit_percent=500
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # What "make shell" and "make stats" have running in their guests: pages go to
 # zcache and come back, and the results folder has the counters.
-# guest: ram=96M disk=256M time=90 words=zcache
+# guest: ram=96M disk=256M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,6 @@
 # shellcheck shell=sh
 # The guest cannot change the host: its root and the checkout give EROFS, the
 # places where it may write are its own.
-# guest: time=30
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

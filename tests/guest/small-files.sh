@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Pages must outlive the inode cache's wish to shrink: of 5000 small files
 # scanned under pressure, under 2 % of the pages die with their inode.
-# guest: ram=72M disk=192M time=150 words=zcache
+# guest: ram=72M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Memory cgroups: a group at its limit swaps to zcache and sees right pages; a
 # group without swap does not.
-# guest: ram=128M disk=128M time=60 words=zcache
+# guest: ram=128M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

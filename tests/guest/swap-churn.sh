@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Every page goes out and in again and again, in a small area: zero pages that
 # become something else and turn to zero again, slots that are used anew.
-# guest: ram=96M disk=128M time=60 words=zcache
+# guest: ram=96M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

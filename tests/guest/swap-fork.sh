@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Forks and copies on write: pages that are swapped out and shared by several
 # processes, each of which changes some and checks what it must see.
-# guest: ram=64M disk=256M time=90 words=zcache
+# guest: ram=64M disk=256M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Memory so short that puts fail: those pages go to the disk, next to slots
 # that are held, and all come back right. Nothing is killed.
-# guest: ram=48M disk=256M time=60 words=zcache
+# guest: ram=48M disk=256M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

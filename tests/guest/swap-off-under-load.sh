@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # swapoff and swapon, over and over, while processes use the area and pages are
 # forced out to it. What was on it is right, and nothing of it is left.
-# guest: ram=96M disk=128M time=90 words=zcache
+# guest: ram=96M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # Files on tmpfs, swapped out: right when read, overwritten, cut and removed.
-# guest: ram=64M disk=192M time=60 words=zcache
+# guest: ram=64M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Two areas, a small one of higher priority: pages of equal slots are not
 # mixed up, and swapoff of one leaves the other's alone.
-# guest: ram=64M disk=192M time=60 words=zcache
+# guest: ram=64M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

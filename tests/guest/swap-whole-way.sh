@@ -3,7 +3,7 @@
 # The whole way of a swapped page: out to zcache and not to the disk, in again,
 # changed, out again; freed with its process; gone after swapoff. Pages of all
 # kinds, every one checked each time.
-# guest: ram=64M disk=192M time=60 words=zcache
+# guest: ram=64M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # Swap on zram is compressed already: left alone, and named in the log.
-# guest: ram=96M time=30 words=zcache
+# guest: ram=96M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # zswap is on from boot: the swap half stays off, and says why.
-# guest: ram=64M disk=128M time=30 words=zcache,zswap.enabled=1
+# guest: ram=64M disk=128M words=zcache,zswap.enabled=1
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # memory.zswap.max=0 keeps a cgroup's pages out of the swap half, also when an
 # ancestor says so. Other limits of zswap's memory do not bind.
-# guest: ram=96M disk=128M time=90 words=zcache
+# guest: ram=96M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

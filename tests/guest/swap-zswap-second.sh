@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # While the swap half is on, zswap cannot be turned on, and says why.
-# guest: ram=64M disk=128M time=30 words=zcache
+# guest: ram=64M disk=128M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # The file half off from boot, on, off and on again: off holds nothing, and what
 # changed meanwhile is never read as it was before.
-# guest: ram=96M disk=192M time=120 words=zcache,nocleancache
+# guest: ram=96M disk=192M words=zcache,nocleancache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

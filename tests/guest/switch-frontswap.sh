@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # The swap half off from boot, with a swap area in use, then on, off and on: off
 # takes no page, and what is held comes back as it is needed.
-# guest: ram=64M disk=160M time=120 words=zcache,nofrontswap
+# guest: ram=64M disk=160M words=zcache,nofrontswap
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

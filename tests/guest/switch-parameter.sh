@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # zcache.cleancache=off and zcache.frontswap=on at boot go before the boot words.
-# guest: ram=64M time=30 words=zcache,nofrontswap,zcache.frontswap=on,zcache.cleancache=off
+# guest: ram=64M words=zcache,nofrontswap,zcache.frontswap=on,zcache.cleancache=off
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # What zcache of Linux 3.1 let root set: who may write, what is refused, and
 # that each one refuses pages, which are counted and go to the device.
-# guest: ram=96M disk=192M time=60 words=zcache
+# guest: ram=96M disk=192M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

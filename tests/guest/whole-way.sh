@@ -3,7 +3,7 @@
 # The whole way of a page: evicted, compressed, found, given back; then every
 # way in which it must vanish: overwritten, truncated, punched, unlinked,
 # unmounted. Contents are checked at each step.
-# guest: ram=96M disk=256M time=150 words=zcache
+# guest: ram=96M disk=256M words=zcache
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

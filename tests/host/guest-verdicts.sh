@@ -15,18 +15,18 @@ mkdir "$TMP/shm"
 export ZCACHE_TMPDIR="$TMP/shm" ZCACHE_CACHE="$TMP/cache"
 trap 'rm -rf "$TMP"' EXIT
 
-ends 0 guest -t 30 echo "it's a" 'quoted  word'
+ends 0 guest echo "it's a" 'quoted  word'
 says "it's a quoted  word"
-ends 7 guest -t 30 sh -c 'exit 7'
+ends 7 guest sh -c 'exit 7'
 ends 124 guest -t 4 sleep 1000
 says 'still running after 4 s'
-ends 125 guest -t 30 sh -c 'echo c >/proc/sysrq-trigger; sleep 20'
+ends 125 guest sh -c 'echo c >/proc/sysrq-trigger; sleep 20'
 says 'the kernel complained'
-ends 125 guest -t 30 sh -c 'echo o >/proc/sysrq-trigger; sleep 20'
+ends 125 guest sh -c 'echo o >/proc/sysrq-trigger; sleep 20'
 says 'ended before its command did'
 
 # Ended from outside.
-sh "$ROOT/scripts/guest" -k "$LINUX" -m 64M -o "$TMP/out" -t 60 sleep 1000 \
+sh "$ROOT/scripts/guest" -k "$LINUX" -m 64M -o "$TMP/out" sleep 1000 \
 	>"$TMP/said" 2>&1 &
 runner=$!
 sleep 2
