@@ -13,10 +13,11 @@ cp -r "$ROOT/scripts" "$CHECKOUT/"
 cp "$ROOT/Kconfig" "$CHECKOUT/"
 
 # with COMMANDS: the scripts' functions, in a checkout and a cache of their own.
-# In the background a shell ignores Ctrl-C from the start, but for env; and exec
-# makes the scripts' shell the one whose number is known.
+# In the background a shell ignores Ctrl-C from the start, under nohup a closed
+# terminal, but for env; and exec makes the scripts' shell the one whose number is
+# known.
 with() {
-	exec env -u ZCACHE_LOCKED --default-signal=INT ROOT="$CHECKOUT" \
+	exec env -u ZCACHE_LOCKED --default-signal=INT,HUP ROOT="$CHECKOUT" \
 		ZCACHE_CACHE="$TMP/cache" MARK="$TMP" \
 		sh -euc '. "$ROOT/scripts/setup.sh"; DISTRO=other; '"$1"
 }
