@@ -280,6 +280,21 @@ find_rust() {
 	export RUSTC CARGO_HOME CARGO_TARGET_DIR
 }
 
+# Cargo tells by time stamps what is up to date. Those of this checkout may be
+# older than what was built of another one, so that only crates of others are
+# taken over from there.
+own_crates() {
+	oc_builder=$CARGO_TARGET_DIR/checkout
+	[ "$(cat "$oc_builder" 2>/dev/null)" != "$ROOT" ] || return 0
+	for oc_name in $(find "$ROOT/rust" "$ROOT/tests" -name target -prune \
+		-o -name Cargo.toml -exec sed -n '/^\[package\]/,/^$/p' {} + |
+		sed -n 's/^name = "\(.*\)"$/\1/p'); do
+		rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/"$oc_name"-*
+	done
+	mkdir -p "$CARGO_TARGET_DIR"
+	printf '%s\n' "$ROOT" >"$oc_builder"
+}
+
 # Where the sources of the Rust library are.
 rust_library() {
 	say "$("$RUSTC" --print sysroot)/lib/rustlib/src/rust/library"
@@ -289,6 +304,7 @@ rust_library() {
 find_toolchain() {
 	find_rust || die "no rustc and cargo of $MIN_RUST or newer in /usr/bin" \
 		'use Debian 12 or newer with its current package lists'
+	own_crates
 	LIBCLANG_PATH=
 	if [ -n "$LLVM_SUFFIX" ] && [ -d "/usr/lib/llvm$LLVM_SUFFIX/lib" ]; then
 		LIBCLANG_PATH=/usr/lib/llvm$LLVM_SUFFIX/lib

@@ -24,22 +24,6 @@ begin() {
 	lock_cache
 	install_packages
 	find_toolchain
-	own_crates
-}
-
-# Cargo tells by time stamps what is up to date. Those of this checkout may be
-# older than what was built of another one, so that only crates of others are
-# taken over from there.
-own_crates() {
-	oc_builder=$CARGO_TARGET_DIR/checkout
-	[ "$(cat "$oc_builder" 2>/dev/null)" != "$ROOT" ] || return 0
-	for oc_name in $(find "$ROOT/rust" "$ROOT/tests" -name target -prune \
-		-o -name Cargo.toml -exec sed -n '/^\[package\]/,/^$/p' {} + |
-		sed -n 's/^name = "\(.*\)"$/\1/p'); do
-		rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/"$oc_name"-*
-	done
-	mkdir -p "$CARGO_TARGET_DIR"
-	printf '%s\n' "$ROOT" >"$oc_builder"
 }
 
 # On another architecture: says what there is to do, runs the codec's tests, and

@@ -93,7 +93,7 @@ elsewhere_with() {
 		. "$ROOT/scripts/setup.sh"
 		uname() { echo riscv64; }
 		codec_packages() { :; }
-		find_rust() { CARGO=cargo; }
+		find_rust() { CARGO=cargo CARGO_TARGET_DIR=$CACHE/target; }
 		spawn() {
 			printf "test a ... ok\ntest b ... %s\n" "$RESULT" >"$1"
 			[ "$RESULT" = ok ]

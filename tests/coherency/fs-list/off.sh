@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh disable=SC2034
 # tests/fs.list with zcache off.
-# guest: ram=96M disk=400M time=200 words=
+# guest: ram=96M disk=400M words=
 ZCACHE=off
 # shellcheck source=tests/coherency/fs-list/lib.sh
 . /run/src/tests/coherency/fs-list/lib.sh

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # One in 16 compressed pages is damaged: each must be a miss.
-# guest: ram=96M disk=256M time=60 words=zcache,nofrontswap,zcache.admission=all,zcache_corrupt
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all,zcache_corrupt
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

@@ -5,7 +5,7 @@
 # what the disk has. ext4 without a journal, since one error in a journal ends
 # all. No failing writes for ext2: without zcache as well, its page cache then
 # holds what the disk does not, and the kernel warns of bitmaps.
-# guest: ram=96M disk=192M time=120 words=zcache,nofrontswap,zcache.admission=all,zcache_corrupt errors=wanted
+# guest: ram=96M disk=192M words=zcache,nofrontswap,zcache.admission=all,zcache_corrupt errors=wanted
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

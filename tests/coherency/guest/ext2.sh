@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # ext2, also with blocks smaller than a page. It lets a user set the
 # generation of an inode.
-# guest: ram=96M disk=256M time=150 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

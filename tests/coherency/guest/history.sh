@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # With guards out of order the exerciser must find a stale page, say from which
 # seed, and find a short history that does it again.
-# guest: ram=96M disk=128M time=200 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=128M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # nocleancache keeps a file system out of zcache, on each kind that takes part;
 # /proc/mounts shows it; a remount sets it and takes it back.
-# guest: ram=96M disk=400M time=150 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=400M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

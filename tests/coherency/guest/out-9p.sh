@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # 9p stays out: others change its files, and nobody tells. Served by diod, in the
 # guest, from an ext4 that takes part.
-# guest: ram=96M disk=256M time=60 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

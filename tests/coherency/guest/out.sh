@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # What does not take part stays out: tmpfs, hostfs, an overlay's own names, the
 # block device, files that are swap, deleted files. Each is read and reclaimed.
-# guest: ram=96M disk=256M time=60 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

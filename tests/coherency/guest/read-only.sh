@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # erofs, squashfs and isofs, with and without compression: what is read again
 # and again, under pressure, is what was put into the image.
-# guest: ram=96M disk=256M time=120 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Damaged data in memory: an error to the one who wants that page, SIGBUS or
 # EIO, and to nobody else. Never a wrong byte. Wants CONFIG_ZCACHE_DEBUG.
-# guest: ram=160M disk=128M time=60 words=zcache,zcache_corrupt
+# guest: ram=160M disk=128M words=zcache,zcache_corrupt
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 

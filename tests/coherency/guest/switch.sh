@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # The file half goes off and on all the time while the exerciser changes files
 # and compares what it reads. If off does not drop what is stored, it must fail.
-# guest: ram=96M disk=256M time=300 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=256M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Trace events: each page that comes, is found, is dropped or has to leave says
 # so, with its name and why; and nothing when they are off.
-# guest: ram=96M disk=128M time=60 words=zcache,zcache.admission=all
+# guest: ram=96M disk=128M words=zcache,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh

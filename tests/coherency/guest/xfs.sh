@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # XFS, with shared blocks and exchanged ranges.
-# guest: ram=96M disk=400M time=150 words=zcache,nofrontswap,zcache.admission=all
+# guest: ram=96M disk=400M words=zcache,nofrontswap,zcache.admission=all
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh
