@@ -12,13 +12,14 @@
 //! # Questions, and their answers
 //!
 //! *How does eviction know all entries that share a copy?* It starts from a frame of the allocator,
-//! where a copy has 16 bytes of [`BackRef`], enough for one entry. So a copy with a descriptor has
-//! the descriptor's name ([`Name`]) there, and the descriptor has all the entries, in 12 bytes for
-//! the first and 16 for each further one. [`Pam::free_entry`](crate::tmem::Pam::free_entry) says
+//! where a copy has 16 bytes of [`BackRef`], enough for the entry that came first and for the name
+//! of a descriptor ([`Name`]), as the numbers of pools are small. That entry is for the history
+//! alone, see `Store::replaces`; it may have left. The descriptor has all the entries, in 12 bytes
+//! for one and 16 for each further one. [`Pam::free_entry`](crate::tmem::Pam::free_entry) says
 //! which entry leaves, so the list is exact: each entry in the index is in it once, and so is each
 //! put that is about to enter the index. All sharers have the very same handle, so
 //! [`Tmem::forget`](crate::tmem::Tmem::forget) can compare it as for any page, and the first entry
-//! to come has no special part. The list has at most [`MOST_ENTRIES`] entries.
+//! to come has no other part. The list has at most [`MOST_ENTRIES`] entries.
 //!
 //! *What does it cost in memory?* 24 bytes a descriptor, 16 for each entry beyond the first, in
 //! segments of 1 KiB; beforehand, 16 bytes for each frame that the store may have, which are for
@@ -281,6 +282,14 @@ impl Dedup {
         })
     }
 
+    /// For [`Dedup::hash`], soon: what that reads of the page comes while the caller looks at the
+    /// page for itself. Does not sleep.
+    pub(crate) fn expect(&self, mode: Mode, page: &PageBytes) {
+        if mode != Mode::Off {
+            self.key.expect(page);
+        }
+    }
+
     /// Finds a copy that is equal to `page`, and gives the page's entry a part in it.
     ///
     /// The caller owns this part, until [`Dedup::leave`]. May allocate, with `flags`; may sleep.
@@ -421,12 +430,6 @@ impl Dedup {
             }
         }
         false
-    }
-
-    /// One of the entries that have a part in a copy, if it is this descriptor's. Does not sleep.
-    pub(crate) fn an_entry(&self, name: Name, copy: u32) -> Option<BackRef> {
-        let entry = self.shard(name.shard()).lock().an_entry(name.place(), copy);
-        entry.map(Entry::back)
     }
 
     /// Makes the `n`th allocation from now fail; with zero, none.

@@ -47,9 +47,10 @@ impl Files {
     /// The place of a page's file; [`None`] if the table has none. Any context.
     pub(crate) fn place(&self, page: BackRef) -> Option<Place<'_>> {
         let hash = mix(BackRef { index: 0, ..page });
-        let places = self.words.len() as u64;
-        // CAST: Below the number of places; the upper half.
-        let (number, file) = (hash.checked_rem(places)? as usize, (hash >> 32) as u32);
+        // CAST: The lower half, and the upper one.
+        let (spread, file) = (hash as u32, (hash >> 32) as u32);
+        // CAST: Below the number of places: a product instead of a division.
+        let number = ((u64::from(spread) * self.words.len() as u64) >> 32) as usize;
         let word = self.words.get(number)?;
         Some(Place { word, file })
     }

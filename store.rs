@@ -15,7 +15,9 @@
 //! old pages leave), then the codec's workspace, then the copy. So nothing allocates or evicts
 //! while a workspace is held, and a page that has nowhere to go is not compressed at all. One of a
 //! file whose pages do not shrink (`poor.rs`) or are not wanted again (`stream.rs`) is not even
-//! looked at. Which pages may push out others is for `policy.rs` and `history.rs` to say.
+//! looked at: its bytes are in memory, not in the processor's cache, and to wait for the first of
+//! them was a quarter of what zcache took for such a put (perf, on a guest of user-mode Linux).
+//! Which pages may push out others is for `policy.rs` and `history.rs` to say.
 
 use kernel::{
     prelude::*,
@@ -122,30 +124,36 @@ impl Form {
 }
 
 /// Whose a bud is, in the 16 bytes that zbud keeps with it.
-enum Owner {
-    /// One index entry.
-    Entry(BackRef),
-    /// All those that its content descriptor knows.
-    Content(Name),
+#[derive(Clone, Copy)]
+struct Owner {
+    /// The index entry that it was made for. Where others share the bud, this one may be gone: it
+    /// is good for a question to the history, no more.
+    first: BackRef,
+    /// The descriptor that knows all entries, if there is one.
+    content: Option<Name>,
 }
 
 impl Owner {
+    /// Pools have numbers below this one. They are given out one by one, to filesystems that are
+    /// mounted.
+    const POOLS: u64 = 1 << 32;
+
     fn back(self) -> BackRef {
-        match self {
-            Owner::Entry(back) => back,
-            // No pool has the number zero.
-            Owner::Content(name) => BackRef {
-                pool: PoolId(0),
-                hash: 0,
-                index: name.to_raw(),
-            },
+        let name = u64::from(self.content.map_or(0, Name::to_raw));
+        BackRef {
+            pool: PoolId(self.first.pool.0 | name << 32),
+            ..self.first
         }
     }
 
     fn of(back: BackRef) -> Self {
-        match Name::from_raw(back.index) {
-            Some(name) if back.pool == PoolId(0) => Owner::Content(name),
-            _ => Owner::Entry(back),
+        Self {
+            first: BackRef {
+                pool: PoolId(back.pool.0 % Self::POOLS),
+                ..back
+            },
+            // CAST: The upper half.
+            content: Name::from_raw((back.pool.0 >> 32) as u32),
         }
     }
 }
@@ -177,7 +185,8 @@ pub(crate) struct PutTimes {
     pub(crate) found: Times,
     /// Those that were compressed and stored.
     pub(crate) stored: Times,
-    /// What deduplication took of `stored`, with three times to look at the clock in it.
+    /// What deduplication took of `stored`, with the first look at the page, which it prolongs, and
+    /// three times to look at the clock in it.
     pub(crate) missed: Times,
     /// To look at the clock.
     pub(crate) nothing: Times,
@@ -421,26 +430,17 @@ impl Store {
         self.zbud.top_up(ahead, ahead, policy::put_flags());
     }
 
-    /// How often the pages of a bud were put of late. One of them stands for those that share it.
-    fn count(&self, owner: BackRef, bud: Bud) -> u8 {
-        match Owner::of(owner) {
-            Owner::Entry(back) => self.history.count(back),
-            Owner::Content(name) => self
-                .dedup
-                .an_entry(name, bud.to_raw())
-                .map_or(0, |back| self.history.count(back)),
-        }
-    }
-
     /// The store is full: shall a page that was put `before` times of late push out others?
     fn replaces(&self, before: u8) -> bool {
         if self.policy.admits_all() {
             return true;
         }
+        // Of those that share a copy, the one that came first stands for all, even if it is gone.
+        // To ask for one that is there would take the lock of its descriptor.
         let wins = before > 0
             && self
                 .zbud
-                .oldest_is(|owner, bud| self.count(owner, bud) < before);
+                .oldest_is(|owner| self.history.count(Owner::of(owner).first) < before);
         if wins {
             self.stats.outdone.add(1);
         }
@@ -464,17 +464,27 @@ impl Store {
         }
     }
 
-    /// Stores a page that does not repeat a word.
+    /// Stores a page of a file.
     ///
     /// Fails with [`E2BIG`] if it does not shrink enough, with [`EPERM`] if others of its file do
     /// not, with [`ENOSPC`] if there is no room, and with [`EAGAIN`] if it was not even tried
     /// because of that, or because its file streams through, as it was not put before.
     fn create_ephemeral(&self, group: Group, page: &PageBytes, back: BackRef) -> Result<Form> {
+        if back.pool.0 >= Owner::POOLS {
+            self.stats.full.add(1);
+            return Err(ENOSPC);
+        }
         let flags = policy::put_flags();
         let before = self.history.put(back);
         self.suits(back, before)?;
         let timer = Timer::start();
-        let hash = self.dedup.hash((self.dedup_mode)(), page, back);
+        let mode = (self.dedup_mode)();
+        self.dedup.expect(mode, page);
+        if let Some(word) = codec::same_filled(page) {
+            self.poor.note(back, true);
+            return self.create_same(word);
+        }
+        let hash = self.dedup.hash(mode, page, back);
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
                 self.times.found.add(timer.elapsed());
@@ -501,6 +511,17 @@ impl Store {
         self.times.stored.add(timer.elapsed());
         self.times.nothing.add(Timer::start().elapsed());
         Ok(Form::Bud(bud, name))
+    }
+
+    /// Stores a page that repeats a word. Fails with [`ENOSPC`].
+    fn create_same(&self, word: u32) -> Result<Form> {
+        // They take no frame, but nothing evicts them, and their index entries keep inodes.
+        if self.stats.same_filled.get() >= self.same_filled_limit() {
+            self.stats.full.add(1);
+            return Err(ENOSPC);
+        }
+        self.stats.same_filled.add(1);
+        Ok(Form::Same(word))
     }
 
     /// Is a page that was put `before` times of late worth a try, by what is known of its file?
@@ -552,9 +573,9 @@ impl Store {
             return Err(ENOSPC);
         }
         let prepared = prepare();
-        let owner = match &prepared {
-            Some(prepared) => Owner::Content(prepared.name()),
-            None => Owner::Entry(back),
+        let owner = Owner {
+            first: back,
+            content: prepared.as_ref().map(Prepared::name),
         };
         let owner = owner.back();
         let created = self
@@ -607,15 +628,6 @@ impl Pam for Store {
                 let eviction = Eviction::of(self, Evict::Swap).wanted_for(group);
                 self.zbud.take_frame(eviction)
             });
-        }
-        if let Some(word) = codec::same_filled(page) {
-            // They take no frame, but nothing evicts them, and their index entries keep inodes.
-            if self.stats.same_filled.get() >= self.same_filled_limit() {
-                self.stats.full.add(1);
-                return Err(ENOSPC);
-            }
-            self.stats.same_filled.add(1);
-            return Ok(Form::Same(word).handle());
         }
         self.create_ephemeral(group, page, back).map(Form::handle)
     }
@@ -730,7 +742,7 @@ impl zbud::Forget for Eviction<'_> {
     }
 
     fn spares(&mut self, back: BackRef, bud: Bud) -> bool {
-        let Owner::Content(name) = Owner::of(back) else {
+        let Some(name) = Owner::of(back).content else {
             return false;
         };
         if self.in_a_row >= SPARED_IN_A_ROW || !self.store.dedup.spares(name, bud.to_raw()) {
@@ -749,9 +761,10 @@ impl zbud::Forget for Eviction<'_> {
             }
             gone
         };
-        let gone = match Owner::of(back) {
-            Owner::Entry(back) => forget(back, Form::Bud(bud, None).handle()),
-            Owner::Content(name) => self.store.dedup.evict(name, bud.to_raw(), |back| {
+        let Owner { first, content } = Owner::of(back);
+        let gone = match content {
+            None => forget(first, Form::Bud(bud, None).handle()),
+            Some(name) => self.store.dedup.evict(name, bud.to_raw(), |back| {
                 forget(back, Form::Bud(bud, Some(name)).handle())
             }),
         };

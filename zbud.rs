@@ -436,7 +436,7 @@ impl Zbud {
     /// next question is about another one. False also if there is no frame.
     ///
     /// No lock is held around `weak`, and the frame not kept: what it says may be of the past.
-    pub(crate) fn oldest_is(&self, weak: impl Fn(BackRef, Bud) -> bool) -> bool {
+    pub(crate) fn oldest_is(&self, weak: impl Fn(BackRef) -> bool) -> bool {
         let lists = self.lists.lock();
         let Some(frame) = lists.lru.first() else {
             return false;
@@ -444,9 +444,7 @@ impl Zbud {
         let desc = &lists.table[frame];
         let back = [0, 1].map(|side| (desc.refs[side] != 0).then_some(desc.back[side]));
         drop(lists);
-        let all_weak = [0, 1]
-            .iter()
-            .all(|&side| back[side].is_none_or(|back| weak(back, Bud::new(frame, side))));
+        let all_weak = back.into_iter().flatten().all(weak);
         if !all_weak {
             let mut lists = self.lists.lock();
             if lists.lru.first() == Some(frame) {

@@ -17,6 +17,8 @@ use crate::{
     tmem::PageBytes, //
 };
 
+use core::hint;
+
 use kernel::page::PAGE_SIZE;
 
 /// Bytes that are taken or left together.
@@ -60,6 +62,19 @@ impl Key {
             *start = (part * lines + line) * LINE;
         }
         key
+    }
+
+    /// For [`Key::hash`], soon: reads a byte of each line, all at the same time as what else of the
+    /// page the caller looks at.
+    ///
+    /// To prefetch them had less of that effect: what a put that found nothing took for that was
+    /// 0.61 to 0.64 us, and 0.46 to 0.49 with this (an AMD EPYC, a guest of user-mode Linux).
+    pub(super) fn expect(&self, page: &PageBytes) {
+        let mut all = 0;
+        for start in self.starts {
+            all ^= page.get(start).copied().unwrap_or(0);
+        }
+        hint::black_box(all);
     }
 
     /// The hash of a page. `scope` makes as many functions of the key as there are numbers.

@@ -267,15 +267,39 @@ mod suite {
                     Form::Same(_) => return Err(EILSEQ),
                 }
             }
-            let owner = Owner::Content(name.ok_or(EINVAL)?);
-            assert!(matches!(Owner::of(owner.back()), Owner::Content(got) if Some(got) == name));
         }
-        for index in [0, 1, u32::MAX] {
-            let back = back(index);
-            assert!(
-                matches!(Owner::of(Owner::Entry(back).back()), Owner::Entry(got) if got == back)
-            );
+        for raw in [0, 1, 16, 0x7fff_ffff] {
+            for pool in [1, 0x8000_0001, u32::MAX.into()] {
+                for index in [0, 1, u32::MAX] {
+                    let first = BackRef {
+                        pool: PoolId(pool),
+                        ..back(index)
+                    };
+                    let content = Name::from_raw(raw);
+                    let owner = Owner::of(Owner { first, content }.back());
+                    assert!(owner.first == first && owner.content == content);
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// A number that leaves no room for a name is refused, not cut short.
+    #[test]
+    fn pools_beyond_the_last_are_refused() -> Result {
+        let store = new_store(100)?;
+        let mut page = blank_page()?;
+        fill(&mut page, 1, 2500);
+        let of = |pool| BackRef {
+            pool: PoolId(pool),
+            ..back(0)
+        };
+        let refused = store.create(Kind::Ephemeral, &page, of(Owner::POOLS));
+        assert!(refused.is_err_and(|error| error == ENOSPC));
+        let last = of(Owner::POOLS - 1);
+        let handle = store.create(Kind::Ephemeral, &page, last)?;
+        store.free_entry(Kind::Ephemeral, handle, last);
+        assert_eq!(store.zbud().frames(), 0);
         Ok(())
     }
 
@@ -446,8 +470,11 @@ mod suite {
         fill(&mut page, 1, 2500);
         let hash = store.dedup.hash(Mode::Pool, &page, back(0)).ok_or(EINVAL)?;
         let prepared = store.dedup.prepare(hash, GFP_KERNEL).ok_or(ENOMEM)?;
-        let owner = Owner::Content(prepared.name());
         let name = prepared.name();
+        let owner = Owner {
+            first: back(0),
+            content: Some(name),
+        };
         let bud = store
             .zbud
             .reserve(GFP_KERNEL)
