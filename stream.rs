@@ -28,7 +28,7 @@ const PLACES: usize = 1024;
 /// A page that is hit leaves, and is not new when it comes again, if it is still remembered then.
 /// With more than one, a file of which a part is wanted gets the whole store in a few rounds, even
 /// where a round is longer than the history.
-const PER_HIT: u32 = 4;
+const PER_HIT: u32 = 8;
 
 /// What is known of files.
 pub(crate) struct Streams(Files);

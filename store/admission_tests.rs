@@ -11,12 +11,12 @@ use kernel::page::PAGE_SIZE;
 
 const FRAMES: usize = 16;
 
-/// A page of a file; files have four pages, so that none is a stream.
+/// A page of a file; files have two pages, so that none is a stream.
 fn back(number: u32) -> BackRef {
     BackRef {
         pool: PoolId(1),
-        hash: number / 4,
-        index: number % 4,
+        hash: number / 2,
+        index: number % 2,
     }
 }
 
@@ -38,7 +38,7 @@ fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Sto
             Policy::new(frames * 100, Percent::files(1)).with_admission(admission),
             |_, _| true,
             || usize::MAX,
-            // As is the default: who was put how often is then known through the content.
+            // As is the default: frames then have the names of contents, and of who came first.
             || Mode::Pool,
         ),
         GFP_KERNEL,
@@ -159,29 +159,41 @@ mod tests {
             };
             Ok(store.create(Kind::Ephemeral, &*page(index, 2500)?, back))
         };
-        for index in 0..100 {
+        for index in 0..50 {
             assert!(put(index)?.is_ok());
         }
-        for index in 100..200 {
+        for index in 50..200 {
             assert_eq!(put(index)?.err(), Some(EAGAIN));
         }
-        assert_eq!(store.stats().stream.get(), 100);
+        assert_eq!(store.stats().stream.get(), 150);
         assert_eq!(store.stats().full.get(), 0);
         assert!(put(150)?.is_ok());
-        // Other files, and what takes no frame.
+        // Other files, and what was put before, also if it takes no frame.
         assert!(super::put(&store, 1)?);
         let zeroes = page(0, 0)?;
-        assert!(store.create(Kind::Ephemeral, &zeroes, back(36)).is_ok());
+        assert!(store.create(Kind::Ephemeral, &zeroes, back(18)).is_ok());
         let hit = BackRef {
             pool: PoolId(1),
             hash: 9,
-            index: 50,
+            index: 40,
         };
+        // Not even a page that takes no frame, if it is new.
+        let new_zeroes = store.create(Kind::Ephemeral, &zeroes, BackRef { index: 199, ..hit });
+        assert!(new_zeroes.is_ok());
+        let new_zeroes = store.create(
+            Kind::Ephemeral,
+            &zeroes,
+            BackRef {
+                index: 198_000,
+                ..hit
+            },
+        );
+        assert_eq!(new_zeroes.err(), Some(EAGAIN));
         store.hit(Kind::Persistent, hit);
         assert!(put(200)?.is_err());
         store.hit(Kind::Ephemeral, hit);
-        for index in 201..210 {
-            assert_eq!(put(index)?.is_ok(), index < 205);
+        for index in 201..215 {
+            assert_eq!(put(index)?.is_ok(), index < 209);
         }
         Ok(())
     }
