@@ -67,7 +67,7 @@ policy_guest() {
 	truncate -s 128M "$RUNDIR/swap"
 	"$BIN/zcache-tools" meter --to "$PA_OUT" -- \
 		sh "$ROOT/scripts/guest" -k "$1" -m "$POLICY_RAM" -w "$3" -b "$BIN" \
-		-d "r:$IMAGE" -d "$RUNDIR/swap" -t 300 -o "$PA_OUT" \
+		-d "r:$IMAGE" -d "$RUNDIR/swap" -t 1800 -o "$PA_OUT" \
 		sh /run/src/bench/guest-policy "$workload" "$2" "$bytes" "$rounds" \
 		"$asked_ms" "${4:-}" &
 	CHILD_SH=$!

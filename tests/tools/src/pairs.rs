@@ -80,7 +80,17 @@ pub fn run(job: &Job) -> Result<bool> {
     ensure!(arms[0][0].workload == arms[1][0].workload, "two workloads");
 
     let workload = arms[0][0].workload.clone();
-    let of_this = |record: &Value| record["workload"] == workload && record["device"] == job.device;
+    // What other arms had to say of this workload stays: guests, or turns of one.
+    let both = [0, 1].map(|arm| arms[arm][0].arm.clone());
+    let of_this = |record: &Value| {
+        let arm = match &record["first"] {
+            Value::Null => &record["arm"],
+            first => first,
+        };
+        record["workload"] == workload
+            && record["device"] == job.device
+            && both.iter().any(|name| *arm == **name)
+    };
     let mut value = read_json(&job.json)?;
     value.insert("machine".into(), machine()?.into());
     value.insert("kernel".into(), arms[0][0].kernel.clone().into());
@@ -168,6 +178,22 @@ pub fn run(job: &Job) -> Result<bool> {
             },
         }));
     }
+    let refusals: Vec<f64> = arms[1].iter().filter_map(|load| refused_ns(load)).collect();
+    if let Some(refusal) = median(&refusals) {
+        println!(
+            "  a put that refused its page, by zcache's own clock: {refusal:.0} ns{}",
+            ends(interval(&refusals), "ns")
+        );
+        records.push(json!({
+            "workload": workload,
+            "arm": arms[1][0].arm,
+            "device": job.device,
+            "pressure": pressure(arms[1][0]),
+            "metric": "refused_put_mean_ns",
+            "unit": "ns",
+            "samples": refusals,
+        }));
+    }
     value.insert("records".into(), records.into());
     value.insert("pairs".into(), pairs.into());
     let text = serde_json::to_string_pretty(&Value::Object(value))?;
@@ -220,6 +246,15 @@ fn ns_a_page(arms: &[Vec<&Load>; 2]) -> Vec<f64> {
             (second.cpu_seconds - first.cpu_seconds) * 1e9 / second.reclaimed_pages as f64
         })
         .collect()
+}
+
+/// How long a put took in the mean that did not store its page; only a guest with
+/// `zcache_timing` knows.
+fn refused_ns(load: &Load) -> Option<f64> {
+    let of = |name: &str| load.counters.get(name).copied().unwrap_or(0) as f64;
+    let puts = of("timing_eph_refused") + of("timing_pers_refused");
+    let ns = of("timing_eph_refused_ns") + of("timing_pers_refused_ns");
+    (puts >= 1000.0).then(|| ns / puts)
 }
 
 fn ends(sure: Option<Interval>, unit: &str) -> String {
@@ -313,6 +348,31 @@ mod tests {
             Some(5)
         );
         assert_eq!(value["records"][0]["pressure"], 4.0);
+        Ok(())
+    }
+
+    #[test]
+    fn refusals_of_both_halves_have_one_mean() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let job = job(folder.path(), 9.0, &[(1.0, 1.0); 6])?;
+        for file in job.files.iter().skip(1).step_by(2) {
+            let mut load: Load = serde_json::from_str(&fs::read_to_string(file)?)?;
+            for (name, value) in [
+                ("timing_eph_refused", 600),
+                ("timing_eph_refused_ns", 60_000),
+                ("timing_pers_refused", 600),
+                ("timing_pers_refused_ns", 540_000),
+            ] {
+                load.counters.insert(name.into(), value);
+            }
+            fs::write(file, serde_json::to_string(&load)?)?;
+        }
+        assert!(run(&job)?);
+        let value = read_json(&job.json)?;
+        let of = value["records"].as_array().and_then(|list| list.last());
+        let record = of.context("the last")?;
+        assert_eq!(record["metric"], "refused_put_mean_ns");
+        assert_eq!(record["samples"], json!(vec![500.0; 6]));
         Ok(())
     }
 
