@@ -32,7 +32,7 @@ const LONG_STREAK: u32 = 16;
 
 /// Of a file with a long streak, one page in so many is tried. A multiple of [`PROBE`].
 ///
-/// A try takes some three microseconds, and all else that a refusal takes a third of one. An
+/// A try takes some three microseconds, and all else that a refusal takes 0.3. An
 /// archive of which a part does shrink has this many pages of that part refused before it shows.
 const RARE_PROBE: u64 = 64;
 
