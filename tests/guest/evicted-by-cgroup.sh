@@ -8,7 +8,7 @@
 
 make_fs
 real_bytes 80M >/run/mnt/one
-real_bytes 100M | tail -c 60M | tr '[:lower:]' b-za >/run/mnt/other
+real_bytes 60M | tr '[:lower:]' b-za >/run/mnt/other
 sync
 echo 1 >/proc/sys/vm/drop_caches
 
