@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! page --same word throughout?--> the handle itself
+//!      --like noise? (`noise.rs`)--> refused
 //!      --LZO1X--> xvmalloc
 //! ```
 //!
@@ -24,6 +25,7 @@ use crate::{
         Limit,
         Room, //
     },
+    noise::looks_like_noise,
     policy,
     store::Count,
     tmem::{
@@ -230,6 +232,10 @@ impl Persistent {
         if self.tunables.too_many(self.ram, || self.xvmalloc.held().0) {
             self.too_many.add(1);
             return Err(ENOSPC);
+        }
+        if looks_like_noise(page) {
+            self.poor.add(1);
+            return Err(E2BIG);
         }
         let counted = || other().inspect(|_| self.taken.add(1));
         let source = match self.limit.room(self.xvmalloc.frames()) {

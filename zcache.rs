@@ -103,6 +103,7 @@ mod kobject;
 mod limit;
 #[path = "rust/lzo/src/lzo1x.rs"]
 mod lzo;
+mod noise;
 mod observe;
 #[path = "rust/oom.rs"]
 mod oom;
