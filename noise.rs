@@ -3,7 +3,7 @@
 //! Swapped pages that most likely do not shrink, by a look at a few bytes.
 //!
 //! To find out with the codec takes room for the longest stream first, and then all of the page. A
-//! put that was refused for it took 1.06 to 1.18 us, and takes 0.40 to 0.45 with this look in front
+//! put that was refused for it took 1.06 to 1.18 us, and takes 0.36 to 0.49 with this look in front
 //! (three guests each, a program with noise of 1.3 times the RAM).
 //!
 //! Of file pages the same is known of their files, see `poor.rs`.
