@@ -244,4 +244,27 @@ mod tests {
         }
         Ok(())
     }
+
+    /// A page that repeats a word shrinks more than any other: it ends a streak as well.
+    #[test]
+    fn a_repeated_word_ends_a_streak() -> Result {
+        let store = new_store(100, || Admission::History)?;
+        let put = |page: &PageBytes, index: u32| {
+            let back = BackRef {
+                pool: PoolId(1),
+                hash: 9,
+                index,
+            };
+            store.create(Kind::Ephemeral, page, back)
+        };
+        let (noise, zeroes) = (page(1, PAGE_SIZE)?, page(0, 0)?);
+        for index in 0..100 {
+            assert!(put(&noise, index).is_err());
+        }
+        // One in a few is tried.
+        let tried = (100..1000).find(|index| put(&zeroes, *index).is_ok());
+        let next = tried.ok_or(EINVAL)? + 1;
+        assert_eq!(put(&noise, next).err(), Some(E2BIG));
+        Ok(())
+    }
 }
