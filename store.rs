@@ -791,6 +791,7 @@ mod reclaimable_tests;
 #[kernel::macros::kunit_tests(zcache_store)]
 mod tests {
     use super::*;
+    use crate::test_pages::noisy;
     use kernel::page::PAGE_SIZE;
 
     const BACK: BackRef = BackRef {
@@ -821,14 +822,7 @@ mod tests {
 
     /// Bytes that LZO cannot shrink.
     fn noise(seed: u32) -> Result<KBox<PageBytes>> {
-        let mut state = seed;
-        let mut page = page(|_| 0)?;
-        for byte in page.iter_mut() {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // CAST: The upper byte, which is the random one.
-            *byte = (state >> 24) as u8;
-        }
-        Ok(page)
+        noisy(seed, PAGE_SIZE)
     }
 
     /// Bytes of which `random` are noise.

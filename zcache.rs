@@ -129,6 +129,8 @@ mod stream;
 mod sysfs;
 #[path = "rust/task.rs"]
 mod task;
+#[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
+mod test_pages;
 mod timing;
 mod tmem;
 #[path = "rust/trace.rs"]

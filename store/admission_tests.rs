@@ -5,6 +5,7 @@
 use super::*;
 use crate::{
     policy::Admission,
+    test_pages::noisy as page,
     tmem::PoolId, //
 };
 use kernel::page::PAGE_SIZE;
@@ -18,18 +19,6 @@ fn back(number: u32) -> BackRef {
         hash: number / 2,
         index: number % 2,
     }
-}
-
-/// A page of which the first `random` bytes do not shrink.
-fn page(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
-    let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
-    let mut state = seed;
-    for byte in page.iter_mut().take(random) {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // CAST: The upper byte, which is the random one.
-        *byte = (state >> 24) as u8;
-    }
-    Ok(page)
 }
 
 fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Store>>> {
@@ -177,18 +166,10 @@ mod tests {
             hash: 9,
             index: 40,
         };
-        // Not even a page that takes no frame, if it is new.
-        let new_zeroes = store.create(Kind::Ephemeral, &zeroes, BackRef { index: 199, ..hit });
-        assert!(new_zeroes.is_ok());
-        let new_zeroes = store.create(
-            Kind::Ephemeral,
-            &zeroes,
-            BackRef {
-                index: 198_000,
-                ..hit
-            },
-        );
-        assert_eq!(new_zeroes.err(), Some(EAGAIN));
+        // If it is new, not even that.
+        let new = BackRef { index: 1000, ..hit };
+        let refused = store.create(Kind::Ephemeral, &zeroes, new);
+        assert_eq!(refused.err(), Some(EAGAIN));
         store.hit(Kind::Persistent, hit);
         assert!(put(200)?.is_err());
         store.hit(Kind::Ephemeral, hit);

@@ -3,7 +3,10 @@
 //! KUnit suite of limits that change while there are pages, and of what root may set besides.
 
 use super::*;
-use crate::tmem::PoolId;
+use crate::{
+    test_pages::noisy as page,
+    tmem::PoolId, //
+};
 
 const RAM: usize = 1000;
 
@@ -41,18 +44,6 @@ fn back(index: u32) -> BackRef {
         hash: 2,
         index,
     }
-}
-
-/// A page that compresses to about `random` bytes.
-fn page(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
-    let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
-    let mut state = seed;
-    for byte in page.iter_mut().take(random) {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // CAST: The upper byte, which is the random one.
-        *byte = (state >> 24) as u8;
-    }
-    Ok(page)
 }
 
 /// Puts `count` pages of more than half a frame, numbered from `first` on; returns the numbers of

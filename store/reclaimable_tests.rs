@@ -5,7 +5,10 @@
 //! Not with more than one processor, each of which keeps some of the count to itself for a while.
 
 use super::*;
-use crate::frame::reclaimable_pages;
+use crate::{
+    frame::reclaimable_pages,
+    test_pages::noisy, //
+};
 use kernel::page::PAGE_SIZE;
 
 const BACK: BackRef = BackRef {
@@ -29,14 +32,7 @@ fn new_store(frames: usize) -> Result<Pin<KBox<Store>>> {
 
 /// A page that fills more than half a frame.
 fn page(seed: u32) -> Result<KBox<PageBytes>> {
-    let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
-    let mut state = seed;
-    for byte in page.iter_mut().take(PAGE_SIZE * 5 / 8) {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // CAST: The upper byte, which is the random one.
-        *byte = (state >> 24) as u8;
-    }
-    Ok(page)
+    noisy(seed, PAGE_SIZE * 5 / 8)
 }
 
 #[kernel::macros::kunit_tests(zcache_reclaimable)]

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages for tests.
+
+use kernel::prelude::*;
+
+use crate::tmem::PageBytes;
+
+/// A page of which the first `random` bytes are noise that `seed` makes, and the others zero. Fails
+/// with [`ENOMEM`].
+pub(crate) fn noisy(seed: u32, random: usize) -> Result<KBox<PageBytes>> {
+    let mut page = KBox::<PageBytes>::new(pin_init::zeroed(), GFP_KERNEL)?;
+    let mut state = seed;
+    for byte in page.iter_mut().take(random) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // CAST: The upper byte, which is the random one.
+        *byte = (state >> 24) as u8;
+    }
+    Ok(page)
+}
