@@ -300,7 +300,8 @@ rust_library() {
 	say "$("$RUSTC" --print sysroot)/lib/rustlib/src/rust/library"
 }
 
-# Sets RUSTC, BINDGEN and the like, once the packages are there.
+# Sets RUSTC, BINDGEN and the like, once the packages are there, and has own
+# crates built anew if another checkout built them.
 find_toolchain() {
 	find_rust || die "no rustc and cargo of $MIN_RUST or newer in /usr/bin" \
 		'use Debian 12 or newer with its current package lists'
