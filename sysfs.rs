@@ -215,8 +215,9 @@ pub(crate) fn files() -> &'static [Attribute] {
 
 /// What else there is to know of each half.
 pub(crate) fn halves() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 8] = numbers! {
+    static NUMBERS: [Attribute; 9] = numbers! {
         c"total_limit_frames": |s| s.store().together(),
+        c"pers_written_back": |s| s.stats.written_back.get(),
         c"mean_compress_poor": |s| pers(s).mean_poor,
         c"pers_refused_page_count": |s| pers(s).too_many,
         c"evicted_by_other_cgroup": |s| s.store().zbud().stats().evicted_by_other_group,

@@ -653,6 +653,26 @@ impl<P: Pam> Tmem<P> {
         Ok(())
     }
 
+    /// Takes a page out of a private pool although nobody asked for it.
+    ///
+    /// As [`Self::get`], but none of the counters of gets. May sleep.
+    pub(crate) fn evict(
+        &self,
+        pool: PoolId,
+        oid: &Oid,
+        index: u64,
+        page: &mut PageBytes,
+    ) -> Result {
+        might_sleep();
+        let index = u32::try_from(index).map_err(|_| ENOENT)?;
+        let place = Place::new(pool, oid, index);
+        let pool = self.pool(pool).ok_or(ENOENT)?;
+        match self.get_private(&pool, &place, page)? {
+            true => Ok(()),
+            false => Err(EIO),
+        }
+    }
+
     /// Takes a page out and reads it; returns whether that worked. Fails if there is no page.
     fn get_private(&self, pool: &Pool, place: &Place, page: &mut PageBytes) -> Result<bool> {
         let Taken { handle, node } = self.take(pool, place).ok_or(ENOENT)?;

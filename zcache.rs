@@ -24,6 +24,7 @@
 //!                    persistent.rs          if limit.rs and tunables.rs allow it
 //!                      xvmalloc.rs          anywhere in one frame or two (swapped pages)
 //! memory pressure -> shrinker -> Store -> zbud: oldest frame -> Tmem forgets its pages
+//! no swap slot left, or no memory -> mm/frontswap.c -> Tmem: swapped pages go to their slots
 //! who switches -> rust/param.rs -> halves.rs: which half is on
 //! who looks  -> sysfs.rs, pools.rs, observe.rs: counters, a list of pools, times, trace events
 //! ```
@@ -344,6 +345,8 @@ struct Stats {
     inode_death: Count,
     /// Puts that failed, so that all they did was to drop the older copy.
     put_to_flush: Count,
+    /// Swapped pages that left for their slots, as their memory was needed.
+    written_back: Count,
 }
 
 impl System {
@@ -554,6 +557,21 @@ impl frontswap::Store for System {
                 })
             })
         })
+    }
+
+    fn evict_page(slot: Slot, mut page: FolioPage) -> bool {
+        let Some(system) = get() else {
+            return false;
+        };
+        let (oid, index) = swap_key(slot);
+        let name = swapped_page(system.swap, slot);
+        let pages = observe::flush(name, slot.offset, Flush::WriteBack, || {
+            let evicted =
+                page.with_bytes_mut(|bytes| system.tmem.evict(system.swap, &oid, index, bytes));
+            evicted.is_ok().into()
+        });
+        system.stats.written_back.add(pages);
+        pages == 1
     }
 
     fn invalidate_page(slot: Slot) {

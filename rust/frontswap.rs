@@ -35,6 +35,10 @@ pub(crate) trait Store: 'static {
     /// returns false, now and every time: there is nothing else to read. May sleep.
     fn load_page(slot: Slot, page: FolioPage) -> bool;
 
+    /// The same for a page that is about to be written to its slot, so that the memory of its copy
+    /// becomes free. May sleep, but must need no memory.
+    fn evict_page(slot: Slot, page: FolioPage) -> bool;
+
     /// Drops the copy if there is one. Does not sleep: interrupts may be off.
     fn invalidate_page(slot: Slot);
 }
@@ -106,6 +110,7 @@ mod hooks {
                 owner: module.as_ptr(),
                 store_page: Some(Self::store_page),
                 load_page: Some(Self::load_page),
+                evict_page: Some(Self::evict_page),
                 invalidate_page: Some(Self::invalidate_page),
             }
         }
@@ -141,6 +146,22 @@ mod hooks {
             // SAFETY: The folio is locked, and nobody reads a folio that is not up to date.
             let page = unsafe { FolioPage::new(page) };
             T::load_page(slot(area, offset), page)
+        }
+
+        /// # Safety
+        ///
+        /// As for `load_page`.
+        unsafe extern "C" fn evict_page(
+            area: c_uint,
+            offset: c_ulong,
+            page: *mut bindings::page,
+        ) -> bool {
+            let Some(page) = NonNull::new(page) else {
+                return false;
+            };
+            // SAFETY: As in `load_page`.
+            let page = unsafe { FolioPage::new(page) };
+            T::evict_page(slot(area, offset), page)
         }
 
         extern "C" fn invalidate_page(area: c_uint, offset: c_ulong) {
@@ -191,6 +212,10 @@ mod tests {
         }
 
         fn load_page(_slot: Slot, _page: FolioPage) -> bool {
+            false
+        }
+
+        fn evict_page(_slot: Slot, _page: FolioPage) -> bool {
             false
         }
 

@@ -48,6 +48,8 @@ pub(crate) enum Flush {
     Range = bindings::zcache_flush_what_ZCACHE_FLUSH_RANGE,
     /// All pages of an object.
     Object = bindings::zcache_flush_what_ZCACHE_FLUSH_OBJECT,
+    /// One page, which goes to its swap device.
+    WriteBack = bindings::zcache_flush_what_ZCACHE_FLUSH_WRITE_BACK,
 }
 
 /// Why a page had to leave.

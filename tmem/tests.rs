@@ -1158,6 +1158,38 @@ mod suite {
         Ok(())
     }
 
+    #[test]
+    fn evicted_page_is_taken_out_and_is_no_get() -> Result {
+        let mut rig = Rig::new()?;
+        let oid = Oid([1, 0, 0]);
+        let pool = rig
+            .tmem
+            .new_pool(rig.client, Persistent, None, GFP_KERNEL)?;
+        let mut page = blank_page()?;
+        assert_eq!(rig.tmem.evict(pool, &oid, 0, &mut page), Err(ENOENT));
+        rig.put(pool, &oid, 0, 7)?;
+        rig.put(pool, &oid, 1, 8)?;
+        rig.fake.corrupt.store(true, Relaxed);
+        assert_eq!(rig.tmem.evict(pool, &oid, 0, &mut page), Err(EIO));
+        assert_eq!(rig.pages(), 2);
+        rig.fake.corrupt.store(false, Relaxed);
+        assert_eq!(rig.tmem.evict(pool, &oid, 0, &mut page), Ok(()));
+        assert!(is_filled(&page, 7));
+        assert_eq!(rig.pages(), 1);
+        assert_eq!(rig.tmem.evict(pool, &oid, 0, &mut page), Err(ENOENT));
+        assert_eq!(
+            rig.tmem.evict(pool, &oid, u64::MAX, &mut page),
+            Err(ENOENT)
+        );
+        let stats = rig.tmem.stats();
+        assert_eq!(stats.gets.of(Persistent).get(), 0);
+        assert_eq!(stats.hits.of(Persistent).get(), 0);
+        assert_eq!(stats.failed_gets.of(Persistent).get(), 0);
+        assert_eq!(rig.get(pool, &oid, 1), Ok(8));
+        assert!(rig.clean());
+        Ok(())
+    }
+
     /// No reference to be had: that is not a miss either.
     #[test]
     fn persistent_page_that_cannot_be_held_is_an_error() -> Result {

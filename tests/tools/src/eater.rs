@@ -5,13 +5,13 @@
 
 use crate::counters;
 use crate::swapper::Random;
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PAGE: usize = 4096;
@@ -29,39 +29,36 @@ pub struct Level {
     pub killed: u64,
 }
 
-/// In a guest: each level with `runs` seeds, a process each; the record goes to
-/// `json`. `file` is read while memory is filled.
+/// In a guest: a process at each level; the record goes to `json`. `file` is read
+/// while memory is filled.
 ///
 /// # Errors
 ///
 /// A process that cannot be started, or ends in another way than well or
 /// killed; a kill that the kernel did not count.
-pub fn run(file: &Path, runs: u64, json: &Path) -> Result<bool> {
+pub fn run(file: &Path, seed: u64, json: &Path) -> Result<bool> {
     // Not this one; what it starts undoes that.
     fs::write("/proc/self/oom_score_adj", "-1000").context("oom_score_adj")?;
     let ram = counters::memory()?.total_bytes;
     let mut levels = Vec::new();
     for percent in LEVELS {
-        let mut killed = 0;
-        for seed in 1..=runs {
-            let before = counters::vmstat("oom_kill")?;
-            let status = Command::new(env::current_exe()?)
-                .args(["eat", "--seed", &seed.to_string()])
-                .args(["--bytes", &(ram / 100 * percent).to_string()])
-                .arg(file)
-                .status()?;
-            let counted = counters::vmstat("oom_kill")? - before;
-            ensure!(
-                status.success() || status.signal() == Some(9),
-                "{percent} %, seed {seed}: {status}"
-            );
-            ensure!(counted == u64::from(!status.success()), "{counted} kills");
-            killed += counted;
-        }
-        println!("{percent} % of RAM: {killed} of {runs} killed");
+        let before = counters::vmstat("oom_kill")?;
+        let status = Command::new(env::current_exe()?)
+            .args(["eat", "--seed", &seed.to_string()])
+            .args(["--bytes", &(ram / 100 * percent).to_string()])
+            .arg(file)
+            .status()?;
+        let killed = counters::vmstat("oom_kill")? - before;
+        ensure!(
+            status.success() || status.signal() == Some(9),
+            "{percent} %, seed {seed}: {status}"
+        );
+        ensure!(killed == u64::from(!status.success()), "{killed} kills");
+        let end = if killed == 0 { "lives" } else { "killed" };
+        println!("{percent} % of RAM, seed {seed}: {end}");
         levels.push(Level {
             percent,
-            runs,
+            runs: 1,
             killed,
         });
     }
@@ -111,16 +108,21 @@ fn page(random: &mut Random) -> Box<[u8]> {
 }
 
 /// On the host: the kills of both, side by side; false if there are more with
-/// zcache. They are added to `json`.
+/// zcache. `records` are those of a guest without zcache and one with it, and so
+/// on. The sums are added to `json`.
 ///
 /// # Errors
 ///
-/// Records that cannot be read.
-pub fn report(stock: &Path, zcache: &Path, json: &Path) -> Result<bool> {
-    let load = |path: &Path| -> Result<Vec<Level>> {
-        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
-    };
-    let (stock, zcache) = (load(stock)?, load(zcache)?);
+/// Records that cannot be read, or do not come in pairs.
+pub fn report(records: &[PathBuf], json: &Path) -> Result<bool> {
+    let (mut stock, mut zcache) = (Vec::new(), Vec::new());
+    for pair in records.chunks(2) {
+        let [one, other] = pair else {
+            bail!("a record without its pair: {}", pair[0].display());
+        };
+        add(&mut stock, one)?;
+        add(&mut zcache, other)?;
+    }
     let mut value = crate::bench::read_json(json)?;
     println!("kills by want of memory   stock  zcache");
     for (stock, zcache) in stock.iter().zip(&zcache) {
@@ -138,6 +140,21 @@ pub fn report(stock: &Path, zcache: &Path, json: &Path) -> Result<bool> {
     fs::write(json, text + "\n")?;
     let all = |levels: &[Level]| levels.iter().map(|level| level.killed).sum::<u64>();
     Ok(all(&zcache) <= all(&stock))
+}
+
+/// Adds the levels of a record to those in `sums`.
+fn add(sums: &mut Vec<Level>, record: &Path) -> Result<()> {
+    let levels: Vec<Level> = serde_json::from_str(&fs::read_to_string(record)?)?;
+    for level in levels {
+        match sums.iter_mut().find(|sum| sum.percent == level.percent) {
+            Some(sum) => {
+                sum.runs += level.runs;
+                sum.killed += level.killed;
+            }
+            None => sums.push(level),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -166,16 +183,24 @@ mod tests {
         for (name, killed) in [("few", 1), ("many", 2)] {
             let level = Level {
                 percent: 90,
-                runs: 10,
+                runs: 2,
                 killed,
             };
             fs::write(path(name), serde_json::to_string(&[level])?)?;
         }
-        assert!(report(&path("many"), &path("few"), &path("out"))?);
-        assert!(report(&path("few"), &path("few"), &path("out"))?);
-        assert!(!report(&path("few"), &path("many"), &path("out"))?);
+        let fits = |names: &[&str]| {
+            let records: Vec<_> = names.iter().map(|name| path(name)).collect();
+            report(&records, &path("out"))
+        };
+        assert!(fits(&["many", "few"])?);
+        assert!(fits(&["few", "few"])?);
+        assert!(fits(&["few", "many", "many", "few"])?);
+        assert!(!fits(&["few", "many"])?);
+        assert!(!fits(&["few", "many", "few", "few"])?);
         let value = crate::bench::read_json(&path("out"))?;
-        assert_eq!(value["oom"]["zcache"][0]["killed"], 2);
+        let zcache = &value["oom"]["zcache"][0];
+        assert_eq!((&zcache["runs"], &zcache["killed"]), (&4.into(), &3.into()));
+        assert!(fits(&["few"]).is_err());
         Ok(())
     }
 }

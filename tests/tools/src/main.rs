@@ -56,9 +56,9 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools noise --to FILE --bytes N [--seed N]
        zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
                          FIRST SECOND...
-       zcache-tools oom --json FILE --passes N FILE-TO-READ
+       zcache-tools oom --json FILE --seed N FILE-TO-READ
        zcache-tools eat --bytes N [--seed N] FILE-TO-READ
-       zcache-tools oom-report --json FILE STOCK ZCACHE";
+       zcache-tools oom-report --json FILE STOCK ZCACHE...";
 
 fn main() -> ExitCode {
     match run() {
@@ -197,7 +197,7 @@ fn run() -> Result<bool> {
         Some("oom") => match options.files.as_slice() {
             [file] => eater::run(
                 file,
-                options.passes as u64,
+                options.seed,
                 &options.json.context("--json is missing")?,
             ),
             _ => bail!("{USAGE}"),
@@ -210,12 +210,10 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
-        Some("oom-report") => match options.files.as_slice() {
-            [stock, zcache] => {
-                eater::report(stock, zcache, &options.json.context("--json is missing")?)
-            }
-            _ => bail!("{USAGE}"),
-        },
+        Some("oom-report") => eater::report(
+            &options.files,
+            &options.json.context("--json is missing")?,
+        ),
         _ => bail!("{USAGE}"),
     }
 }
