@@ -1177,10 +1177,7 @@ mod suite {
         assert!(is_filled(&page, 7));
         assert_eq!(rig.pages(), 1);
         assert_eq!(rig.tmem.evict(pool, &oid, 0, &mut page), Err(ENOENT));
-        assert_eq!(
-            rig.tmem.evict(pool, &oid, u64::MAX, &mut page),
-            Err(ENOENT)
-        );
+        assert_eq!(rig.tmem.evict(pool, &oid, u64::MAX, &mut page), Err(ENOENT));
         let stats = rig.tmem.stats();
         assert_eq!(stats.gets.of(Persistent).get(), 0);
         assert_eq!(stats.hits.of(Persistent).get(), 0);

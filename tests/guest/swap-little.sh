@@ -9,7 +9,7 @@
 
 make_swap /dev/ubda
 kib=$(awk '/^MemTotal/ { print $2 }' /proc/meminfo)
-/run/bin/zcache-tools eat --seed 1 --bytes $((kib * 1024 / 100 * 138)) \
+/run/bin/zcache-tools eat --seed 1 --bytes $((kib * 1024 * 138 / 100)) \
 	/run/bin/zcache-tools
 holds 'nothing was killed' \
 	"$(awk '/^oom_kill / { print $2 }' /proc/vmstat)" -eq 0

@@ -210,10 +210,9 @@ fn run() -> Result<bool> {
             ),
             _ => bail!("{USAGE}"),
         },
-        Some("oom-report") => eater::report(
-            &options.files,
-            &options.json.context("--json is missing")?,
-        ),
+        Some("oom-report") => {
+            eater::report(&options.files, &options.json.context("--json is missing")?)
+        }
         _ => bail!("{USAGE}"),
     }
 }
