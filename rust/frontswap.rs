@@ -46,7 +46,7 @@ pub(crate) trait Store: 'static {
 /// Makes `T` the system's store, or lets it take pages again after [`stop`]. May sleep.
 ///
 /// Fails with [`EBUSY`] if zswap is on or holds pages, with [`EEXIST`] if there is another store,
-/// and with [`EOPNOTSUPP`] if the kernel is built without the hooks.
+/// with [`ENOMEM`], and with [`EOPNOTSUPP`] if the kernel is built without the hooks.
 pub(crate) fn start<T: Store>(module: &'static ThisModule) -> Result {
     hooks::start::<T>(module)
 }
