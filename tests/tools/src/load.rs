@@ -3,7 +3,7 @@
 //! The workloads of `bench/policy`, in a guest: what is read or filled, and
 //! what that took.
 
-use crate::counters;
+use crate::counters::{self, Reads};
 use crate::meter::Meter;
 use crate::swapper::Random;
 use anyhow::{bail, ensure, Context, Result};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,12 +21,14 @@ const READ: usize = 128 << 10;
 /// A random read: about what a program's page faults or a database fetch.
 const PIECE: usize = 16 << 10;
 
+/// Parts of what does not shrink, of which a pass takes one: an odd number, so
+/// that in turns each part is met with zcache off and on.
+const PARTS: usize = 7;
+
 /// What to do and where the record goes.
 pub struct Job {
     /// Name of the workload.
     pub workload: String,
-    /// Name of the arm.
-    pub arm: String,
     /// The folder with the files `real` and `noise`.
     pub root: PathBuf,
     /// How much of it; all if none.
@@ -38,6 +41,10 @@ pub struct Job {
     pub device: String,
     /// Where zcache shows its counters.
     pub sysfs: PathBuf,
+    /// Where both halves can be switched, for [`turns`].
+    pub parameters: PathBuf,
+    /// Pairs of turns.
+    pub turns: usize,
 }
 
 /// What one guest measured.
@@ -57,7 +64,9 @@ pub struct Load {
     pub seconds: f64,
     /// Processor time of the guest, as the host counts it.
     pub cpu_seconds: f64,
-    /// Bytes that came from the disk.
+    /// Times that the disk was read.
+    pub disk_reads: u64,
+    /// Bytes that came from it.
     pub disk_read_bytes: u64,
     /// Pages that reclaim took, of files and of programs.
     pub reclaimed_pages: u64,
@@ -70,7 +79,7 @@ pub struct Load {
 struct Look {
     at: Instant,
     cpu_ns: u64,
-    disk_bytes: u64,
+    disk: Reads,
     reclaimed: u64,
     counters: BTreeMap<String, u64>,
 }
@@ -98,7 +107,7 @@ impl Look {
         Ok(Look {
             at: Instant::now(),
             cpu_ns: 0,
-            disk_bytes: counters::disk_reads(&job.device)?.bytes,
+            disk: counters::disk_reads(&job.device)?,
             reclaimed: reclaimed()?,
             counters: counters::zcache(&job.sysfs)?,
         })
@@ -109,60 +118,150 @@ fn reclaimed() -> Result<u64> {
     Ok(counters::vmstat("pgsteal_anon")? + counters::vmstat("pgsteal_file")?)
 }
 
-/// Runs the job.
+/// Runs the job once, as this arm, and writes its record.
 ///
 /// # Errors
 ///
 /// Anything that kept it from measuring, or an unknown workload.
-pub fn run(job: &Job) -> Result<bool> {
-    let mut meter = Meter::new(Path::new("/run/out"), Path::new("/run/host-proc"))?;
-    let memory = counters::memory()?;
-    let name = match job.workload.as_str() {
-        "incompressible-files" => "noise",
-        _ => "real",
-    };
-    let file = File::open(job.root.join(name)).with_context(|| name.to_string())?;
-    let size = file.metadata()?.len();
-    let bytes = job.bytes.unwrap_or(size);
-    let from_file = job.workload != "incompressible-memory";
-    ensure!(!from_file || bytes <= size, "the file is too small");
-    let mut buffer = vec![0; READ];
-    // Not measured: what has to be there before.
-    match job.workload.as_str() {
-        "fits" | "full" | "scan" => read(&file, bytes, &mut buffer)?,
-        "stream" | "incompressible-files" | "incompressible-memory" => {}
-        other => bail!("no workload '{other}'"),
-    }
-    let first = Look::before(job, &mut meter)?;
-    for pass in 0..job.passes {
-        match job.workload.as_str() {
-            "full" => read_at_random(&file, bytes, pass as u64 + 1, &mut buffer)?,
-            "incompressible-memory" => noise_in_memory(bytes, pass as u64 + 1)?,
-            _ => read(&file, bytes, &mut buffer)?,
+pub fn run(job: &Job, arm: &str) -> Result<bool> {
+    let mut work = Work::new(job)?;
+    work.prepare()?;
+    write(&job.json, &work.measure(arm)?)?;
+    Ok(true)
+}
+
+/// Runs the job in pairs of turns: zcache is switched before each. The records
+/// go beside `json`: `off-1.json`, `on-1.json`, `on-2.json` and so on.
+///
+/// # Errors
+///
+/// As [`run`], or what cannot be switched.
+pub fn turns(job: &Job) -> Result<bool> {
+    let mut work = Work::new(job)?;
+    work.prepare()?;
+    // The first pair finds what `prepare` has left, and does not count.
+    for pair in 0..=job.turns {
+        // Neither is always the first.
+        let mut arms = ["off", "on"];
+        if pair % 2 == 0 {
+            arms.reverse();
+        }
+        for arm in arms {
+            for half in ["cleancache", "frontswap"] {
+                let switch = job.parameters.join(half);
+                fs::write(&switch, arm).with_context(|| format!("{}", switch.display()))?;
+            }
+            let load = work.measure(arm)?;
+            if pair > 0 {
+                let name = format!("{arm}-{pair}.json");
+                write(&job.json.with_file_name(name), &load)?;
+            }
         }
     }
-    let last = Look::after(job, &mut meter)?;
-    let grew = last.counters.iter().map(|(name, value)| {
-        let before = first.counters.get(name).copied().unwrap_or(0);
-        (name.clone(), *value as i64 - before as i64)
-    });
-    let load = Load {
-        workload: job.workload.clone(),
-        arm: job.arm.clone(),
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
-            .trim()
-            .to_string(),
-        ram_bytes: memory.total_bytes,
-        bytes,
-        seconds: last.at.duration_since(first.at).as_secs_f64(),
-        cpu_seconds: (last.cpu_ns - first.cpu_ns) as f64 / 1e9,
-        disk_read_bytes: last.disk_bytes - first.disk_bytes,
-        reclaimed_pages: last.reclaimed - first.reclaimed,
-        counters: grew.collect(),
-    };
-    fs::write(&job.json, serde_json::to_string_pretty(&load)?)
-        .with_context(|| format!("cannot write {}", job.json.display()))?;
     Ok(true)
+}
+
+fn write(json: &Path, load: &Load) -> Result<()> {
+    fs::write(json, serde_json::to_string_pretty(load)?)
+        .with_context(|| format!("cannot write {}", json.display()))
+}
+
+/// A workload, and where it stands.
+struct Work<'a> {
+    job: &'a Job,
+    meter: Meter,
+    ram_bytes: u64,
+    file: File,
+    bytes: u64,
+    buffer: Vec<u8>,
+    memory: Noise,
+    /// Passes so far.
+    pass: usize,
+}
+
+impl<'a> Work<'a> {
+    fn new(job: &'a Job) -> Result<Self> {
+        let meter = Meter::new(Path::new("/run/out"), Path::new("/run/host-proc"))?;
+        let ram_bytes = counters::memory()?.total_bytes;
+        let name = match job.workload.as_str() {
+            "incompressible-files" => "noise",
+            _ => "real",
+        };
+        let file = File::open(job.root.join(name)).with_context(|| name.to_string())?;
+        let size = file.metadata()?.len();
+        let bytes = job.bytes.unwrap_or(size);
+        let from_file = job.workload != "incompressible-memory";
+        ensure!(!from_file || bytes <= size, "the file is too small");
+        Ok(Self {
+            job,
+            meter,
+            ram_bytes,
+            file,
+            bytes,
+            buffer: vec![0; READ],
+            memory: Noise::none(),
+            pass: 0,
+        })
+    }
+
+    /// Not measured: what has to be there before.
+    fn prepare(&mut self) -> Result<()> {
+        match self.job.workload.as_str() {
+            "fits" | "fill" | "scan" => read(&self.file, 0..self.bytes, &mut self.buffer)?,
+            "incompressible-memory" => self.memory = Noise::fill(self.bytes),
+            "stream" | "full" | "clusters" | "incompressible-files" => {}
+            other => bail!("no workload '{other}'"),
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        let part = self.pass % PARTS;
+        self.pass += 1;
+        let workload = self.job.workload.as_str();
+        match workload {
+            "fill" | "full" | "clusters" => {
+                // Other places than in the one that comes before the others.
+                let seed = self.pass as u64 + if workload == "fill" { 0 } else { 1 << 20 };
+                read_at_random(&self.file, self.bytes, seed, &mut self.buffer)
+            }
+            "incompressible-memory" => self.memory.change(part),
+            "incompressible-files" => {
+                let pages = self.bytes as usize / PAGE;
+                let [from, to] = [part, part + 1].map(|end| (pages * end / PARTS * PAGE) as u64);
+                read(&self.file, from..to, &mut self.buffer)
+            }
+            _ => read(&self.file, 0..self.bytes, &mut self.buffer),
+        }
+    }
+
+    /// All passes of one record.
+    fn measure(&mut self, arm: &str) -> Result<Load> {
+        let first = Look::before(self.job, &mut self.meter)?;
+        for _ in 0..self.job.passes {
+            self.pass()?;
+        }
+        let last = Look::after(self.job, &mut self.meter)?;
+        let grew = last.counters.iter().map(|(name, value)| {
+            let before = first.counters.get(name).copied().unwrap_or(0);
+            (name.clone(), *value as i64 - before as i64)
+        });
+        Ok(Load {
+            workload: self.job.workload.clone(),
+            arm: arm.to_string(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_string(),
+            ram_bytes: self.ram_bytes,
+            bytes: self.bytes,
+            seconds: last.at.duration_since(first.at).as_secs_f64(),
+            cpu_seconds: (last.cpu_ns - first.cpu_ns) as f64 / 1e9,
+            disk_reads: last.disk.requests - first.disk.requests,
+            disk_read_bytes: last.disk.bytes - first.disk.bytes,
+            reclaimed_pages: last.reclaimed - first.reclaimed,
+            counters: grew.collect(),
+        })
+    }
 }
 
 /// A file of what cannot be compressed; the same seed makes the same.
@@ -180,10 +279,10 @@ pub fn noise(to: &Path, bytes: u64, seed: u64) -> Result<bool> {
     Ok(true)
 }
 
-fn read(file: &File, bytes: u64, buffer: &mut [u8]) -> Result<()> {
-    let mut at = 0;
-    while at < bytes {
-        let part = (bytes - at).min(buffer.len() as u64) as usize;
+fn read(file: &File, range: Range<u64>, buffer: &mut [u8]) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let part = (range.end - at).min(buffer.len() as u64) as usize;
         file.read_exact_at(&mut buffer[..part], at)?;
         at += part as u64;
     }
@@ -201,19 +300,71 @@ fn read_at_random(file: &File, bytes: u64, seed: u64, buffer: &mut [u8]) -> Resu
     Ok(())
 }
 
-/// Fills memory with what cannot be compressed, then looks at each page.
-fn noise_in_memory(bytes: u64, seed: u64) -> Result<()> {
-    let mut random = Random::new(seed);
-    let mut memory = vec![0u8; bytes as usize];
-    for word in memory.chunks_exact_mut(8) {
-        word.copy_from_slice(&random.next().to_le_bytes());
-    }
-    let mut random = Random::new(seed);
-    for page in memory.chunks_exact(PAGE) {
-        ensure!(page[..8] == random.next().to_le_bytes(), "a wrong page");
-        for _ in 1..PAGE / 8 {
-            random.next();
+/// Memory full of what cannot be compressed.
+struct Noise {
+    bytes: Vec<u8>,
+    /// What each page begins with.
+    first: Vec<u64>,
+    random: Random,
+}
+
+impl Noise {
+    fn none() -> Self {
+        Self {
+            bytes: Vec::new(),
+            first: Vec::new(),
+            random: Random::new(1),
         }
     }
-    Ok(())
+
+    fn fill(bytes: u64) -> Self {
+        let mut noise = Self::none();
+        noise.bytes = vec![0; bytes as usize / PAGE * PAGE];
+        for page in noise.bytes.chunks_exact_mut(PAGE) {
+            for word in page.chunks_exact_mut(8) {
+                word.copy_from_slice(&noise.random.next().to_ne_bytes());
+            }
+            noise
+                .first
+                .extend(page.first_chunk().map(|word| u64::from_ne_bytes(*word)));
+        }
+        noise
+    }
+
+    /// Looks at each page of a part, and changes it: so when it leaves memory again
+    /// it has to be written.
+    fn change(&mut self, part: usize) -> Result<()> {
+        let [from, to] = [part, part + 1].map(|end| self.first.len() * end / PARTS);
+        let pages = self.bytes.chunks_exact_mut(PAGE).zip(&mut self.first);
+        for (page, first) in pages.skip(from).take(to - from) {
+            ensure!(page[..8] == first.to_ne_bytes(), "a wrong page");
+            *first = self.random.next();
+            page[..8].copy_from_slice(&first.to_ne_bytes());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_changes_part_by_part_and_is_told_when_wrong() -> Result<()> {
+        let pages = 2 * PARTS + 3;
+        let mut noise = Noise::fill((pages * PAGE) as u64);
+        let before = noise.bytes.clone();
+        for part in 0..PARTS {
+            noise.change(part)?;
+        }
+        let changed = before.chunks(PAGE).zip(noise.bytes.chunks(PAGE));
+        assert!(changed.clone().all(|(old, new)| old[..8] != new[..8]));
+        assert!(changed.clone().all(|(old, new)| old[8..] == new[8..]));
+        assert_eq!(changed.count(), pages);
+        let last = noise.bytes.len() - PAGE;
+        noise.bytes[last] ^= 1;
+        assert!(noise.change(0).is_ok());
+        assert!(noise.change(PARTS - 1).is_err());
+        Ok(())
+    }
 }

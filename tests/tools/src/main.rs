@@ -53,6 +53,9 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools meter --to DIR -- COMMAND...
        zcache-tools load --workload NAME --arm NAME --root DIR --json FILE
                          --device NAME [--passes N] [--bytes N] [--sysfs DIR]
+       zcache-tools turns --workload NAME --root DIR --json FILE --device NAME
+                         [--turns N] [--passes N] [--bytes N] [--sysfs DIR]
+                         [--parameters DIR]
        zcache-tools noise --to FILE --bytes N [--seed N]
        zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
                          FIRST SECOND...
@@ -173,16 +176,11 @@ fn run() -> Result<bool> {
             &options.to.context("--to is missing")?,
             &words(&options.files)?,
         ),
-        Some("load") => load::run(&load::Job {
-            workload: options.workload.context("--workload is missing")?,
-            arm: options.arm.context("--arm is missing")?,
-            root: options.root.context("--root is missing")?,
-            bytes: options.bytes,
-            passes: options.passes,
-            json: options.json.context("--json is missing")?,
-            device: options.device.context("--device is missing")?,
-            sysfs: options.sysfs,
-        }),
+        Some("load") => {
+            let arm = options.arm.take().context("--arm is missing")?;
+            load::run(&load_job(options)?, &arm)
+        }
+        Some("turns") => load::turns(&load_job(options)?),
         Some("noise") => load::noise(
             &options.to.context("--to is missing")?,
             options.bytes.context("--bytes is missing")?,
@@ -217,6 +215,20 @@ fn run() -> Result<bool> {
     }
 }
 
+fn load_job(options: Options) -> Result<load::Job> {
+    Ok(load::Job {
+        workload: options.workload.context("--workload is missing")?,
+        root: options.root.context("--root is missing")?,
+        bytes: options.bytes,
+        passes: options.passes,
+        json: options.json.context("--json is missing")?,
+        device: options.device.context("--device is missing")?,
+        sysfs: options.sysfs,
+        parameters: options.parameters,
+        turns: options.turns,
+    })
+}
+
 /// The words of a command.
 fn words(list: &[PathBuf]) -> Result<Vec<String>> {
     let word = |path: &PathBuf| path.to_str().map(str::to_string);
@@ -242,6 +254,8 @@ struct Options {
     asked_ms: u64,
     latency_reads: usize,
     sysfs: PathBuf,
+    parameters: PathBuf,
+    turns: usize,
     bare: bool,
     seconds: u64,
     seed: u64,
@@ -272,6 +286,8 @@ impl Default for Options {
             asked_ms: 0,
             latency_reads: 0,
             sysfs: PathBuf::from("/sys/kernel/mm/zcache"),
+            parameters: PathBuf::from("/sys/module/zcache/parameters"),
+            turns: 1,
             bare: false,
             seconds: 10,
             seed: 1,
@@ -305,6 +321,8 @@ impl Options {
                 Long("asked-ms") => self.asked_ms = parser.value()?.parse()?,
                 Long("latency-reads") => self.latency_reads = parser.value()?.parse()?,
                 Long("sysfs") => self.sysfs = parser.value()?.into(),
+                Long("parameters") => self.parameters = parser.value()?.into(),
+                Long("turns") => self.turns = parser.value()?.parse()?,
                 Long("bare") => self.bare = true,
                 Long("seconds") => self.seconds = parser.value()?.parse()?,
                 Long("seed") => self.seed = parser.value()?.parse()?,

@@ -29,7 +29,7 @@ struct Metric {
     of: fn(&Load) -> f64,
 }
 
-const METRICS: [Metric; 4] = [
+const METRICS: [Metric; 5] = [
     Metric {
         name: "seconds",
         unit: "s",
@@ -39,6 +39,11 @@ const METRICS: [Metric; 4] = [
         name: "cpu_seconds",
         unit: "s",
         of: |load| load.cpu_seconds,
+    },
+    Metric {
+        name: "disk_reads",
+        unit: "reads",
+        of: |load| load.disk_reads as f64,
     },
     Metric {
         name: "disk_read_bytes",
@@ -314,6 +319,7 @@ mod tests {
                     bytes: 400,
                     seconds: *seconds,
                     cpu_seconds: seconds / 2.0,
+                    disk_reads: 0,
                     disk_read_bytes: 0,
                     reclaimed_pages: 1000,
                     counters: BTreeMap::new(),
