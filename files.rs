@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of files: one number for each, and of a few of them.
+//! What is known of files, or of parts of them: one number for each, and of a few of them.
 //!
 //! A table has a place for each hash of a file. Of the files that share a place it knows one: which
 //! that is stands in the upper half of a word, its number in the lower one. Nothing but a few pages
 //! more or less in the store may depend on it, so that there is no lock: two processors that change
 //! a place at once may lose one of the changes.
+
+use core::num::NonZeroU32;
 
 use kernel::{
     prelude::*,
@@ -46,7 +48,19 @@ impl Files {
 
     /// The place of a page's file; [`None`] if the table has none. Any context.
     pub(crate) fn place(&self, page: BackRef) -> Option<Place<'_>> {
-        let hash = mix(BackRef { index: 0, ..page });
+        self.place_of(BackRef { index: 0, ..page })
+    }
+
+    /// The same for a table that knows parts of files, of `pages` pages each. Any context.
+    pub(crate) fn place_of_part(&self, page: BackRef, pages: NonZeroU32) -> Option<Place<'_>> {
+        self.place_of(BackRef {
+            index: page.index / pages,
+            ..page
+        })
+    }
+
+    fn place_of(&self, name: BackRef) -> Option<Place<'_>> {
+        let hash = mix(name);
         // CAST: The lower half, and the upper one.
         let (spread, file) = (hash as u32, (hash >> 32) as u32);
         // CAST: Below the number of places: a product instead of a division.
@@ -140,6 +154,22 @@ mod tests {
             assert_eq!(place.number(), Some(7));
         }
         assert!(Files::new(0)?.place(page(1, 0)).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn parts_of_a_file_have_places_of_their_own() -> Result {
+        let pages = NonZeroU32::new(8).ok_or(EINVAL)?;
+        let parts = Files::new(64)?;
+        let number = |index| Some(parts.place_of_part(page(1, index), pages)?.number());
+        parts
+            .place_of_part(page(1, 19), pages)
+            .ok_or(EINVAL)?
+            .set(7);
+        for index in 0..32 {
+            let here = (16..24).contains(&index).then_some(7);
+            assert_eq!(number(index), Some(here));
+        }
         Ok(())
     }
 }

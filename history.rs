@@ -197,9 +197,14 @@ impl History {
         before
     }
 
+    /// Puts of any pages so far. Any context.
+    pub(crate) fn puts(&self) -> u64 {
+        self.puts.load(Relaxed)
+    }
+
     /// How often a page was put, of late: 0 to [`MOST`]. Any context.
     pub(crate) fn count(&self, page: BackRef) -> u8 {
-        let age = self.puts.load(Relaxed) / self.span;
+        let age = self.puts() / self.span;
         self.place(page).map_or(0, |(word, tag)| {
             Set::from_word(word.load(Relaxed)).at(age).count(tag)
         })
@@ -387,8 +392,8 @@ mod tests {
     }
 
     /// A page cache of `cache` pages that forgets what it read first, over a store of `held` pages
-    /// that admits as `store.rs` does. Returns the percentage of hits in a scan of `scan` pages,
-    /// from the third pass on.
+    /// that admits as `store.rs` does, each page by itself. Returns the percentage of hits in a
+    /// scan of `scan` pages, from the third pass on.
     fn scan(cache: u32, held: usize, ram: usize, scan: u32, passes: u32) -> Result<usize> {
         let history = History::new(ram)?;
         let policy = Policy::new(ram, Percent::files(50));

@@ -24,8 +24,8 @@
 //!
 //! # What streams through
 //!
-//! While there is room, all that comes is stored, but for one thing: a file gets no more of it than
-//! a sixteenth for pages that were not put before, as long as none of its pages is hit
+//! While the store is not full, all that comes is stored, but for one thing: a file gets no more
+//! than a sixteenth for pages that were not put before, as long as none of its pages is hit
 //! ([`Policy::stream`], `stream.rs`). Without that, all of the store's room goes to the first large
 //! file that is copied or played, and each page of it is compressed for nothing; and the page cache
 //! shrinks by as much. A tree of many files has no such limit: the first time it is read it cannot
@@ -48,16 +48,22 @@
 //! works, and ever more rarely if it does not: of a stream, hardly a page is compressed. Last, one
 //! in [`REPLACE_ONE_IN`] that lose gets the oldest frame all the same.
 //!
-//! The reason is the scan that is a little larger than the memory, read again and again. With the
-//! oldest frame always giving way, every page leaves just before it is wanted, and nothing is ever
-//! hit. In a scan all pages come equally often, so nobody wins: what is stored stays until it is
-//! hit, and a hit makes room. A page is taken out when it is read, and put again when the page
-//! cache drops it. So the store keeps serving as much of the scan as it can hold. The one in a few
-//! makes sure that pages which are never wanted again leave in the end even where more comes by
-//! than the history can remember.
+//! What was decided for a page, its neighbours in the file follow that leave the page cache right
+//! after it: a window of which one page is missing costs a read as one of which all are
+//! (`clusters.rs`). So the one in [`REPLACE_ONE_IN`] takes up to 31 neighbours with it, and the
+//! ever fewer tries in holes are tries with clusters. Pages that follow others in may have a frame
+//! each until the first of them finds no room.
 //!
-//! Simulated with the code of `history.rs`, a page cache of 0.4 and a store of 0.85 times RAM, in
-//! percent of lookups that hit; `one in 64` is a store that refuses all others:
+//! The reason for the contest is the scan that is a little larger than the memory, read again and
+//! again. With the oldest frame always giving way, every page leaves just before it is wanted, and
+//! nothing is ever hit. In a scan all pages come equally often, so nobody wins: what is stored is
+//! there until it is hit, and a hit makes room. A page is taken out when it is read, and put again
+//! when the page cache drops it. So the store keeps serving as much of the scan as it can hold. The
+//! one in a few makes sure that pages which are never wanted again leave in the end even where more
+//! comes by than the history can remember.
+//!
+//! Simulated with the code of `history.rs`, each page by itself, a page cache of 0.4 and a store of
+//! 0.85 times RAM, in percent of lookups that hit; `one in 64` is a store that refuses all others:
 //!
 //! ==================================== ========= =========== ==========
 //! pages                                plain LRU one in 64   history
@@ -108,7 +114,8 @@ const SHARE: usize = 3;
 
 /// One page in so many of those that lose takes the place of old ones when the store is full.
 ///
-/// A guess: the whole store is replaced after this many times its size has streamed past, and a
+/// Of those that are judged, that is. A guess: the whole store is replaced after this many times
+/// its size has streamed past, and a
 /// scan that does not fit loses that fraction of its hits.
 const REPLACE_ONE_IN: u32 = 64;
 

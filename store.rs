@@ -28,6 +28,10 @@ use kernel::{
 };
 
 use crate::{
+    clusters::{
+        Clusters,
+        Fate, //
+    },
     codec::{
         self,
         Codec, //
@@ -66,10 +70,12 @@ use crate::{
         self,
         Evict, //
     },
+    trial,
     zbud::{
         self,
         Bud,
         Budget,
+        NoFrame,
         Reservation,
         Zbud, //
     },
@@ -158,6 +164,28 @@ impl Owner {
     }
 }
 
+/// Where a page may go.
+struct Room<'a> {
+    /// A frame. Without one, only a hole will do.
+    frame: Option<Reservation<'a>>,
+    /// The longest stream that may go there, in bytes.
+    limit: usize,
+    /// The page may push out others.
+    wins: bool,
+    /// Why there is no frame that nobody has to be pushed out of, if so.
+    lack: Option<NoFrame>,
+}
+
+impl Room<'_> {
+    /// Are all frames taken that are allowed, or the last ones?
+    fn is_full(&self) -> bool {
+        match self.lack {
+            Some(lack) => lack == NoFrame::Limit,
+            None => self.limit < zbud::MAX_BUD,
+        }
+    }
+}
+
 /// Counts since boot, unless said otherwise.
 #[derive(Default)]
 pub(crate) struct Stats {
@@ -169,6 +197,8 @@ pub(crate) struct Stats {
     pub(crate) full: Count,
     /// Those of them that were not seen before, and were not even compressed.
     pub(crate) unseen: Count,
+    /// Those of them whose neighbours were refused just before.
+    pub(crate) neighbours: Count,
     /// Pages refused because their file's pages do not shrink.
     pub(crate) poor_file: Count,
     /// Pages refused because their file streams through.
@@ -246,6 +276,7 @@ pub(crate) struct Store {
     history: History,
     poor: Poor,
     streams: Streams,
+    clusters: Clusters,
     stats: Stats,
     times: PutTimes,
     forget: Forget,
@@ -269,6 +300,7 @@ impl Store {
             history: History::new(policy.ram())?,
             poor: Poor::new()?,
             streams: Streams::new()?,
+            clusters: Clusters::new()?,
             policy,
             stats: Stats::default(),
             times: PutTimes {
@@ -317,6 +349,7 @@ impl Store {
             + self.history.bytes()
             + self.poor.bytes()
             + self.streams.bytes()
+            + self.clusters.bytes()
     }
 
     /// The most frames allowed for ephemeral pages.
@@ -430,9 +463,29 @@ impl Store {
         self.zbud.top_up(ahead, ahead, policy::put_flags());
     }
 
+    /// Do neighbours share their fate?
+    fn in_clusters(&self) -> bool {
+        !self.policy.admits_all() && !trial::by_page()
+    }
+
+    /// What a page that was put `before` times of late has to follow.
+    fn fate(&self, back: BackRef, before: u8) -> Option<Fate> {
+        if !self.in_clusters() {
+            return None;
+        }
+        self.clusters.fate(back, before, self.history.puts())
+    }
+
+    /// Notes what its neighbours have to follow.
+    fn set_fate(&self, back: BackRef, before: u8, fate: Fate) {
+        if self.in_clusters() {
+            self.clusters.note(back, before, self.history.puts(), fate);
+        }
+    }
+
     /// The store is full: shall a page that was put `before` times of late push out others?
-    fn replaces(&self, before: u8) -> bool {
-        if self.policy.admits_all() {
+    fn replaces(&self, before: u8, fate: Option<Fate>) -> bool {
+        if self.policy.admits_all() || fate == Some(Fate::Wins) {
             return true;
         }
         // Of those that share a copy, the one that came first stands for all, even if it is gone.
@@ -444,23 +497,40 @@ impl Store {
         if wins {
             self.stats.outdone.add(1);
         }
-        wins || self.policy.replaces()
+        wins || fate.is_none() && self.policy.replaces()
     }
 
-    /// A frame, if a page of `group` that was put `before` times of late may have one.
-    fn room(&self, group: Group, allowed: usize, before: u8) -> Option<Reservation<'_>> {
+    /// Where a page of `group` may go that was put `before` times of late.
+    fn room(&self, group: Group, before: u8, fate: Option<Fate>) -> Room<'_> {
+        let allowed = self.allowed();
         let budget = Budget {
             limit: allowed,
             keep: policy::keep(allowed),
             ahead: policy::ahead(allowed),
         };
-        match self.zbud.reserve_within(budget, policy::put_flags()) {
-            Ok(reservation) => Some(reservation),
-            Err(_) if self.replaces(before) => {
-                let eviction = Eviction::of(self, Evict::Room).wanted_for(group);
-                self.zbud.reserve_oldest(eviction)
+        let reserved = self.zbud.reserve_within(budget, policy::put_flags());
+        let (frame, wins, lack) = match reserved {
+            Ok(frame) => (Some(frame), false, None),
+            Err(lack) => {
+                let fate = fate.filter(|_| lack == NoFrame::Limit);
+                let wins = self.replaces(before, fate);
+                let evict = || {
+                    let eviction = Eviction::of(self, Evict::Room).wanted_for(group);
+                    self.zbud.reserve_oldest(eviction)
+                };
+                (wins.then(evict).flatten(), wins, Some(lack))
             }
-            Err(_) => None,
+        };
+        let limit = match &frame {
+            Some(_) if fate.is_some() => zbud::MAX_BUD,
+            Some(frame) => self.policy.longest(frame.used(), allowed, zbud::MAX_BUD),
+            None => self.zbud.room(),
+        };
+        Room {
+            frame,
+            limit,
+            wins,
+            lack,
         }
     }
 
@@ -468,7 +538,8 @@ impl Store {
     ///
     /// Fails with [`E2BIG`] if it does not shrink enough, with [`EPERM`] if others of its file do
     /// not, with [`ENOSPC`] if there is no room, and with [`EAGAIN`] if it was not even tried
-    /// because of that, or because its file streams through, as it was not put before.
+    /// because of that, as it was not put before or its neighbours were refused, or because its
+    /// file streams through, as it was not put before.
     fn create_ephemeral(&self, group: Group, page: &PageBytes, back: BackRef) -> Result<Form> {
         if back.pool.0 >= Owner::POOLS {
             self.stats.full.add(1);
@@ -542,10 +613,7 @@ impl Store {
         Ok(())
     }
 
-    /// Compresses a page that was put `before` times of late. It will belong to the descriptor that
-    /// `prepare` makes, if it does.
-    ///
-    /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
+    /// Compresses a page that was put `before` times of late, if it may go anywhere.
     fn create_bud<'a>(
         &self,
         group: Group,
@@ -554,43 +622,74 @@ impl Store {
         before: u8,
         prepare: impl FnOnce() -> Option<Prepared<'a>>,
     ) -> Result<(Bud, Option<Prepared<'a>>)> {
-        let allowed = self.allowed();
-        let reservation = self.room(group, allowed, before);
-        let hole_for_new = reservation.is_none() && before == 0;
-        if hole_for_new && !self.policy.holes().allows() {
-            self.stats.unseen.add(1);
+        let fate = self.fate(back, before);
+        if fate == Some(Fate::Loses) {
+            self.stats.neighbours.add(1);
             self.stats.full.add(1);
             return Err(EAGAIN);
         }
-        let limit = match &reservation {
-            Some(reservation) => self
-                .policy
-                .longest(reservation.used(), allowed, zbud::MAX_BUD),
-            None => self.zbud.room(),
-        };
-        if limit < MIN_HOLE {
+        let room = self.room(group, before, fate);
+        // Where the system is short of a frame, the next page may well get one: each tries.
+        let short = room.lack == Some(NoFrame::Memory);
+        let fate = fate.filter(|_| !short);
+        let (wins, full) = (room.wins, room.is_full());
+        let new = before == 0;
+        let chance = new && room.frame.is_none() && fate.is_none();
+        let created = if chance && !self.policy.holes().allows() {
+            self.stats.unseen.add(1);
             self.stats.full.add(1);
-            return Err(ENOSPC);
+            Err(EAGAIN)
+        } else if room.limit < MIN_HOLE {
+            self.stats.full.add(1);
+            Err(ENOSPC)
+        } else {
+            let created = self.create_within(room, group, page, back, prepare);
+            if chance {
+                self.policy.holes().note(created.is_ok());
+            }
+            created
+        };
+        if new && created.is_ok() {
+            self.streams.stored(back);
         }
+        let verdict = match &created {
+            _ if short || fate == Some(Fate::Wins) => None,
+            // Also if its own stream is too long.
+            _ if wins => Some(Fate::Wins),
+            Ok(_) if fate.is_none() => Some(Fate::Stays),
+            Err(error) if full && *error != E2BIG => Some(Fate::Loses),
+            _ => None,
+        };
+        if let Some(verdict) = verdict {
+            self.set_fate(back, before, verdict);
+        }
+        created
+    }
+
+    /// Compresses a page that may go to `room`. It will belong to the descriptor that `prepare`
+    /// makes, if it does.
+    ///
+    /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
+    fn create_within<'a>(
+        &self,
+        room: Room<'_>,
+        group: Group,
+        page: &PageBytes,
+        back: BackRef,
+        prepare: impl FnOnce() -> Option<Prepared<'a>>,
+    ) -> Result<(Bud, Option<Prepared<'a>>)> {
+        let Room { frame, limit, .. } = room;
         let prepared = prepare();
         let owner = Owner {
             first: back,
             content: prepared.as_ref().map(Prepared::name),
         };
         let owner = owner.back();
-        let created = self
-            .codec
-            .compress(page, limit, |stream| match reservation {
-                Some(reservation) => reservation.create_of(group, stream, owner),
-                None => self.zbud.create_of(group, stream, owner),
-            });
+        let created = self.codec.compress(page, limit, |stream| match frame {
+            Some(frame) => frame.create_of(group, stream, owner),
+            None => self.zbud.create_of(group, stream, owner),
+        });
         let stored = matches!(created, Some(Ok(_)));
-        if hole_for_new {
-            self.policy.holes().note(stored);
-        }
-        if stored && before == 0 {
-            self.streams.stored(back);
-        }
         if stored || limit == zbud::MAX_BUD {
             self.poor.note(back, created.is_some());
         }

@@ -139,7 +139,7 @@ fn stored_pages_ever(system: &System, kind: Kind) -> u64 {
 
 /// The files that are there when zcache is on.
 pub(crate) fn files() -> &'static [Attribute] {
-    static NUMBERS: [Attribute; 63] = numbers! {
+    static NUMBERS: [Attribute; 64] = numbers! {
         // What is here.
         c"stored_pages": |s| s.tmem.stats().pages.of(Kind::Ephemeral).now(),
         c"stored_pages_max": |s| s.tmem.stats().pages.of(Kind::Ephemeral).max(),
@@ -197,6 +197,7 @@ pub(crate) fn files() -> &'static [Attribute] {
         c"pers_refused_full": |s| pers(s).full,
         c"refused_full": |s| s.store().stats().full.get(),
         c"refused_unseen": |s| s.store().stats().unseen.get(),
+        c"refused_neighbours": |s| s.store().stats().neighbours.get(),
         c"refused_poor_file": |s| s.store().stats().poor_file.get(),
         c"refused_stream": |s| s.store().stats().stream.get(),
         c"admitted_over_others": |s| s.store().stats().outdone.get(),

@@ -38,3 +38,18 @@ pub(crate) fn gfp() -> Gfp {
     }
     Gfp::Decided
 }
+
+#[cfg(CONFIG_ZCACHE_TIMING)]
+crate::setup::boot_word! {
+    /// No page follows its neighbours.
+    static BY_PAGE: c"zcache_by_page";
+}
+
+/// Is each page judged for itself, as if there were no `clusters.rs`?
+#[inline(always)]
+pub(crate) fn by_page() -> bool {
+    #[cfg(CONFIG_ZCACHE_TIMING)]
+    return BY_PAGE.given();
+    #[cfg(not(CONFIG_ZCACHE_TIMING))]
+    false
+}

@@ -18,6 +18,7 @@
 //!                    codec.rs               compressed with rust/lzo
 //!                    policy.rs              if there is room: limits, admission
 //!                      history.rs           how often each page was put of late
+//!                      clusters.rs          neighbours in a file share their fate (files.rs)
 //!                      poor.rs              files whose pages do not shrink
 //!                      stream.rs            files whose pages are not wanted again (files.rs)
 //!                    zbud.rs                in one half of a frame (file pages)
@@ -86,6 +87,7 @@ use crate::{
 
 #[path = "rust/cleancache.rs"]
 mod cleancache;
+mod clusters;
 mod codec;
 mod dedup;
 mod files;

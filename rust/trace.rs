@@ -14,7 +14,7 @@ pub(crate) enum Put {
     Stored = bindings::zcache_put_result_ZCACHE_PUT_STORED,
     /// There was no room for it.
     Full = bindings::zcache_put_result_ZCACHE_PUT_FULL,
-    /// Nor was it tried, as it was not put before, of late.
+    /// Nor was it tried: it was not put before, of late, or its neighbours were just refused.
     Unseen = bindings::zcache_put_result_ZCACHE_PUT_UNSEEN,
     /// It did not shrink enough.
     Poor = bindings::zcache_put_result_ZCACHE_PUT_POOR,

@@ -12,12 +12,17 @@ use kernel::page::PAGE_SIZE;
 
 const FRAMES: usize = 16;
 
-/// A page of a file; files have two pages, so that none is a stream.
+/// A page of a file of its own: no stream, and no neighbours.
 fn back(number: u32) -> BackRef {
+    beside(number, 0)
+}
+
+/// A page of that file, and of the same cluster.
+fn beside(number: u32, index: u32) -> BackRef {
     BackRef {
         pool: PoolId(1),
-        hash: number / 2,
-        index: number % 2,
+        hash: number,
+        index,
     }
 }
 
@@ -89,14 +94,153 @@ mod tests {
         Ok(())
     }
 
+    /// Those beside a page that was refused are not tried, until other pages come in between; those
+    /// beside one that pushed out others do so, too.
     #[test]
-    fn all_takes_all() -> Result {
-        let store = new_store(FRAMES, || Admission::All)?;
-        for number in 0..200 {
+    fn neighbours_share_their_fate() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        let put = |back: BackRef| -> Result<bool> {
+            let result = store.create(
+                Kind::Ephemeral,
+                &*page(64 * back.hash + back.index, 2500)?,
+                back,
+            );
+            Ok(result.is_ok())
+        };
+        for number in 0..FRAMES as u32 {
+            assert!(put(back(number))?);
+        }
+        // The first that loses takes the oldest frame all the same, and the one beside it the next.
+        // A third one would make the file a stream.
+        let evicted = || store.zbud().stats().evicted_raw_pages;
+        for index in 0..2 {
+            assert!(put(beside(500, index))?);
+            assert_eq!(evicted(), u64::from(index) + 1);
+        }
+        assert!(!put(back(600))?);
+        for index in 1..20 {
+            assert!(!put(beside(600, index))?);
+        }
+        assert_eq!(store.stats().neighbours.get(), 19);
+        // One that was put more often does not follow, and those beside it follow that one.
+        for index in [20, 21, 20, 21] {
+            store.history.put(beside(600, index));
+        }
+        assert!(put(beside(600, 20))? && put(beside(600, 21))?);
+        assert_eq!(store.stats().outdone.get(), 1);
+        assert_eq!(evicted(), 4);
+        // What is long ago does not count: its next page is judged.
+        assert!(!put(back(700))?);
+        for number in 0..100 {
+            store.history.put(back(1000 + number));
+        }
+        assert!(!put(beside(700, 1))?);
+        assert_eq!(store.stats().neighbours.get(), 19);
+        Ok(())
+    }
+
+    /// Where a gap is large enough, a page that loses is stored, and those beside it are as long as
+    /// there is one. They push nobody out, and the first that finds none ends it.
+    #[test]
+    fn a_page_in_a_gap_speaks_for_gaps() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        let put = |index: u32, random: usize| -> Result<bool> {
+            let page = page(64 * 600 + index, random)?;
+            let result = store.create(Kind::Ephemeral, &page, beside(600, index));
+            Ok(result.is_ok())
+        };
+        for number in 0..FRAMES as u32 {
+            assert!(super::put(&store, number)?);
+        }
+        // This is the one that replaces. Its file has two pages in, so those below were put before.
+        assert!(super::put(&store, 500)?);
+        for index in 0..8 {
+            store.history.put(beside(600, index));
+        }
+        assert!(put(0, 1000)? && put(1, 1000)? && put(2, 1000)?);
+        assert!(!put(3, 2500)?);
+        assert_eq!(store.stats().neighbours.get(), 0);
+        assert!(!put(4, 1000)?);
+        assert_eq!(store.stats().neighbours.get(), 1);
+        let evicted = || store.zbud().stats().evicted_raw_pages;
+        assert_eq!(evicted(), 1);
+        // More often than the others, and than the oldest.
+        store.history.put(beside(600, 5));
+        assert!(put(5, 1000)?);
+        assert_eq!(evicted(), 2);
+        Ok(())
+    }
+
+    /// It is the contest that counts, not what becomes of the one that won it.
+    #[test]
+    fn a_winner_that_does_not_shrink_speaks_for_its_neighbours() -> Result {
+        let store = new_store(FRAMES, || Admission::History)?;
+        for number in 0..FRAMES as u32 {
             assert!(put(&store, number)?);
         }
-        assert_eq!(store.stats().full.get(), 0);
-        assert_eq!(store.zbud().stats().evicted_raw_pages, 200 - FRAMES as u64);
+        // This is the one that replaces.
+        assert!(put(&store, 500)?);
+        for index in [0, 1, 0, 1] {
+            store.history.put(beside(600, index));
+        }
+        let noise = page(1, PAGE_SIZE)?;
+        assert!(store
+            .create(Kind::Ephemeral, &noise, beside(600, 0))
+            .is_err());
+        assert_eq!(store.stats().outdone.get(), 1);
+        let result = store.create(Kind::Ephemeral, &*page(2, 2500)?, beside(600, 1));
+        assert!(result.is_ok());
+        // It needed no contest.
+        assert_eq!(store.stats().outdone.get(), 1);
+        Ok(())
+    }
+
+    /// Where the system has no frame to spare, that is no verdict on anybody's neighbours.
+    #[test]
+    fn want_of_memory_is_held_against_nobody() -> Result {
+        let store = new_store(100, || Admission::History)?;
+        let mut lacked = 0;
+        for index in 0..8 {
+            store.history.put(beside(600, index));
+            store.zbud.fail_after(1);
+            let result = store.create(
+                Kind::Ephemeral,
+                &*page(3 + index, 2500)?,
+                beside(600, index),
+            );
+            lacked += u64::from(result.is_err());
+            store.zbud.fail_after(0);
+        }
+        assert!(lacked > 4);
+        assert_eq!(store.stats().neighbours.get(), 0);
+        let result = store.create(Kind::Ephemeral, &*page(20, 2500)?, beside(600, 9));
+        assert!(result.is_ok());
+        Ok(())
+    }
+
+    /// Also those whose neighbours were refused a moment ago, by another admission.
+    #[test]
+    fn all_takes_all() -> Result {
+        static ALL: Atomic<bool> = Atomic::new(false);
+        let admission = || match ALL.load(Relaxed) {
+            true => Admission::All,
+            false => Admission::History,
+        };
+        let store = new_store(FRAMES, admission)?;
+        for number in 0..FRAMES as u32 {
+            assert!(put(&store, number)?);
+        }
+        assert!(put(&store, 500)? && !put(&store, 501)?);
+        let refused = store.stats().full.get();
+        ALL.store(true, Relaxed);
+        for index in 1..200 {
+            let back = beside(501, index);
+            let result = store.create(Kind::Ephemeral, &*page(1000 + index, 2500)?, back);
+            assert!(result.is_ok());
+        }
+        assert_eq!(store.stats().full.get(), refused);
+        assert_eq!(store.zbud().stats().evicted_raw_pages, 200);
+        ALL.store(false, Relaxed);
         Ok(())
     }
 

@@ -68,6 +68,9 @@ holds 'reasons are all refusals' "$(counter failed_eph_puts)" -eq \
 	$(counter refused_full) + $(counter refused_poor_file) + \
 	$(counter refused_stream) + \
 	$(counter refused_no_memory)))
+holds 'those not tried are some of those without room' \
+	"$(($(counter refused_unseen) + $(counter refused_neighbours)))" -le \
+	"$(counter refused_full)"
 holds 'chunk counts are all compressed pages' \
 	"$(awk '{ for (i = 1; i <= 64; i++) n += $i; print n }' \
 		"$Z/zbud_cumul_chunk_counts")" -eq "$(counter zbud_cumul_zpages)"

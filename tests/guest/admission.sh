@@ -24,8 +24,11 @@ hits() {
 }
 for pass in 1 2 3; do hits "history $pass"; done
 history=$HITS
+followed=$(counter refused_neighbours)
+holds 'neighbours were refused together' "$followed" -gt 1000
 echo all >$word
 for pass in 1 2 3; do hits "all $pass"; done
+holds 'with all, none were' "$(counter refused_neighbours)" -eq "$followed"
 holds 'the scan has hits' "$history" -gt 1500
 holds 'with all, it has few' "$HITS" -lt $((history / 2))
 echo history >$word
