@@ -95,6 +95,14 @@ const BATCH: usize = 64;
 /// eight frames, and one of them is to be won.
 const SPARED_IN_A_ROW: u32 = 4;
 
+/// The page behind this one in its file, if it does not end here.
+fn next(page: BackRef) -> BackRef {
+    BackRef {
+        index: page.index.wrapping_add(1),
+        ..page
+    }
+}
+
 /// What a handle says.
 enum Form {
     /// The page repeats this word.
@@ -606,7 +614,10 @@ impl Store {
             self.stats.poor_file.add(1);
             return Err(EPERM);
         }
-        if before == 0 && self.streams.refuses(back, self.policy.stream()) {
+        // Of a file that streams, the history takes one page in a hundred for one that was put
+        // before. In a second round so was the page behind it, which in the first has yet to come.
+        let again = || before > 0 && self.history.count(next(back)) > 0;
+        if self.streams.refuses(back, self.policy.stream()) && !again() {
             self.stats.stream.add(1);
             return Err(EAGAIN);
         }

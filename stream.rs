@@ -7,7 +7,8 @@
 //! nothing else would stop that. So pages that were not put before ("new" here) are counted for
 //! each file as they are stored, and a file that has reached its share (`policy.rs`) gets no more
 //! of them in. Each page that is hit takes [`PER_HIT`] off the count: a file that is read again
-//! soon has all the room that there is. A page that was put before is never refused for this.
+//! soon has all the room that there is. A page that was put before, and the one behind it in the
+//! file as well, is never refused for this.
 //!
 //! A page of another file that comes to the same place of the table (`files.rs`) takes one off the
 //! count there, and has the place when the count is nought. So many small files do not make a large

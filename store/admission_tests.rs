@@ -301,6 +301,8 @@ mod tests {
         assert_eq!(store.stats().stream.get(), 150);
         assert_eq!(store.stats().full.get(), 0);
         assert!(put(150)?.is_ok());
+        // The page behind this one was not, so that this may be an error of the history.
+        assert_eq!(put(199)?.err(), Some(EAGAIN));
         // Other files, and what was put before, also if it takes no frame.
         assert!(super::put(&store, 1)?);
         let zeroes = page(0, 0)?;
