@@ -16,9 +16,6 @@
 //! less), and asked the disk 3.5 % less often (6.3 % less to 0.4 % more), for as many bytes.
 //! `bench/policy clusters` repeats it.
 //!
-//! To let those that find no room push out others to complete their cluster was worse in a
-//! simulated loop over more than fits: the pages that go are those that are wanted next.
-//!
 //! As in `files.rs`, nothing but a few pages more or less in the store depends on what is noted.
 
 use core::num::NonZeroU32;
@@ -116,21 +113,13 @@ mod tests {
     use super::*;
     use crate::{
         history::MOST,
-        tmem::PoolId, //
+        test_pages::of_file as page, //
     };
     use Fate::{
         Loses,
         Stays,
         Wins, //
     };
-
-    fn page(file: u32, index: u32) -> BackRef {
-        BackRef {
-            pool: PoolId(1),
-            hash: file,
-            index,
-        }
-    }
 
     #[test]
     fn neighbours_follow_and_nobody_else() -> Result {

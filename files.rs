@@ -112,15 +112,7 @@ impl Place<'_> {
 #[kernel::macros::kunit_tests(zcache_files)]
 mod tests {
     use super::*;
-    use crate::tmem::PoolId;
-
-    fn page(file: u32, index: u32) -> BackRef {
-        BackRef {
-            pool: PoolId(1),
-            hash: file,
-            index,
-        }
-    }
+    use crate::test_pages::of_file as page;
 
     #[test]
     fn a_place_knows_one_file() -> Result {

@@ -80,15 +80,7 @@ impl Poor {
 #[kernel::macros::kunit_tests(zcache_poor)]
 mod tests {
     use super::*;
-    use crate::tmem::PoolId;
-
-    fn page(file: u32, index: u32) -> BackRef {
-        BackRef {
-            pool: PoolId(1),
-            hash: file,
-            index,
-        }
-    }
+    use crate::test_pages::of_file as page;
 
     fn refused(poor: &Poor, file: u32) -> usize {
         (0..1600)

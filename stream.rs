@@ -80,17 +80,9 @@ impl Streams {
 #[kernel::macros::kunit_tests(zcache_stream)]
 mod tests {
     use super::*;
-    use crate::tmem::PoolId;
+    use crate::test_pages::of_file as page;
 
     const SHARE: usize = 100;
-
-    fn page(file: u32, index: u32) -> BackRef {
-        BackRef {
-            pool: PoolId(1),
-            hash: file,
-            index,
-        }
-    }
 
     /// Stores new pages of a file until one is refused, and returns how many; at most 1000.
     fn fill(streams: &Streams, file: u32) -> u32 {

@@ -1,10 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages for tests.
+//! Pages for tests, and their names.
 
 use kernel::prelude::*;
 
-use crate::tmem::PageBytes;
+use crate::tmem::{
+    BackRef,
+    PageBytes,
+    PoolId, //
+};
+
+/// Page `index` of a file that `file` stands for.
+pub(crate) fn of_file(file: u32, index: u32) -> BackRef {
+    BackRef {
+        pool: PoolId(1),
+        hash: file,
+        index,
+    }
+}
 
 /// A page of which the first `random` bytes are noise that `seed` makes, and the others zero. Fails
 /// with [`ENOMEM`].

@@ -5,8 +5,10 @@
 use super::*;
 use crate::{
     policy::Admission,
-    test_pages::noisy as page,
-    tmem::PoolId, //
+    test_pages::{
+        noisy as page,
+        of_file, //
+    }, //
 };
 use kernel::page::PAGE_SIZE;
 
@@ -14,16 +16,7 @@ const FRAMES: usize = 16;
 
 /// A page of a file of its own: no stream, and no neighbours.
 fn back(number: u32) -> BackRef {
-    beside(number, 0)
-}
-
-/// A page of that file, and of the same cluster.
-fn beside(number: u32, index: u32) -> BackRef {
-    BackRef {
-        pool: PoolId(1),
-        hash: number,
-        index,
-    }
+    of_file(number, 0)
 }
 
 fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Store>>> {
@@ -39,10 +32,26 @@ fn new_store(frames: usize, admission: fn() -> Admission) -> Result<Pin<KBox<Sto
     )
 }
 
+/// A store of which each frame has a page that was put once.
+fn full_store() -> Result<Pin<KBox<Store>>> {
+    let store = new_store(FRAMES, || Admission::History)?;
+    for number in 0..FRAMES as u32 {
+        if !put(&store, number)? {
+            return Err(EILSEQ);
+        }
+    }
+    Ok(store)
+}
+
 /// Puts a page that fills more than half a frame; is it stored?
 fn put(store: &Store, number: u32) -> Result<bool> {
-    let result = store.create(Kind::Ephemeral, &*page(number, 2500)?, back(number));
-    Ok(result.is_ok())
+    put_as(store, back(number), 2500)
+}
+
+/// Puts a page of which `random` bytes do not shrink; is it stored?
+fn put_as(store: &Store, back: BackRef, random: usize) -> Result<bool> {
+    let page = page(64 * back.hash + back.index, random)?;
+    Ok(store.create(Kind::Ephemeral, &page, back).is_ok())
 }
 
 #[kernel::macros::kunit_tests(zcache_admission)]
@@ -53,10 +62,7 @@ mod tests {
     /// the first time does not, and is not compressed.
     #[test]
     fn seen_more_often_wins() -> Result {
-        let store = new_store(FRAMES, || Admission::History)?;
-        for number in 0..FRAMES as u32 {
-            assert!(put(&store, number)?);
-        }
+        let store = full_store()?;
         // The first loser of all replaces, and one in so many later on.
         assert!(put(&store, 1000)?);
         for number in 1001..1011 {
@@ -98,35 +104,25 @@ mod tests {
     /// beside one that pushed out others do so, too.
     #[test]
     fn neighbours_share_their_fate() -> Result {
-        let store = new_store(FRAMES, || Admission::History)?;
-        let put = |back: BackRef| -> Result<bool> {
-            let result = store.create(
-                Kind::Ephemeral,
-                &*page(64 * back.hash + back.index, 2500)?,
-                back,
-            );
-            Ok(result.is_ok())
-        };
-        for number in 0..FRAMES as u32 {
-            assert!(put(back(number))?);
-        }
+        let store = full_store()?;
+        let put = |back: BackRef| put_as(&store, back, 2500);
         // The first that loses takes the oldest frame all the same, and the one beside it the next.
         // A third one would make the file a stream.
         let evicted = || store.zbud().stats().evicted_raw_pages;
         for index in 0..2 {
-            assert!(put(beside(500, index))?);
+            assert!(put(of_file(500, index))?);
             assert_eq!(evicted(), u64::from(index) + 1);
         }
         assert!(!put(back(600))?);
         for index in 1..20 {
-            assert!(!put(beside(600, index))?);
+            assert!(!put(of_file(600, index))?);
         }
         assert_eq!(store.stats().neighbours.get(), 19);
         // One that was put more often does not follow, and those beside it follow that one.
         for index in [20, 21, 20, 21] {
-            store.history.put(beside(600, index));
+            store.history.put(of_file(600, index));
         }
-        assert!(put(beside(600, 20))? && put(beside(600, 21))?);
+        assert!(put(of_file(600, 20))? && put(of_file(600, 21))?);
         assert_eq!(store.stats().outdone.get(), 1);
         assert_eq!(evicted(), 4);
         // What is long ago does not count: its next page is judged.
@@ -134,7 +130,7 @@ mod tests {
         for number in 0..100 {
             store.history.put(back(1000 + number));
         }
-        assert!(!put(beside(700, 1))?);
+        assert!(!put(of_file(700, 1))?);
         assert_eq!(store.stats().neighbours.get(), 19);
         Ok(())
     }
@@ -143,19 +139,12 @@ mod tests {
     /// there is one. They push nobody out, and the first that finds none ends it.
     #[test]
     fn a_page_in_a_gap_speaks_for_gaps() -> Result {
-        let store = new_store(FRAMES, || Admission::History)?;
-        let put = |index: u32, random: usize| -> Result<bool> {
-            let page = page(64 * 600 + index, random)?;
-            let result = store.create(Kind::Ephemeral, &page, beside(600, index));
-            Ok(result.is_ok())
-        };
-        for number in 0..FRAMES as u32 {
-            assert!(super::put(&store, number)?);
-        }
+        let store = full_store()?;
+        let put = |index: u32, random: usize| put_as(&store, of_file(600, index), random);
         // This is the one that replaces. Its file has two pages in, so those below were put before.
         assert!(super::put(&store, 500)?);
         for index in 0..8 {
-            store.history.put(beside(600, index));
+            store.history.put(of_file(600, index));
         }
         assert!(put(0, 1000)? && put(1, 1000)? && put(2, 1000)?);
         assert!(!put(3, 2500)?);
@@ -165,7 +154,7 @@ mod tests {
         let evicted = || store.zbud().stats().evicted_raw_pages;
         assert_eq!(evicted(), 1);
         // More often than the others, and than the oldest.
-        store.history.put(beside(600, 5));
+        store.history.put(of_file(600, 5));
         assert!(put(5, 1000)?);
         assert_eq!(evicted(), 2);
         Ok(())
@@ -174,47 +163,34 @@ mod tests {
     /// It is the contest that counts, not what becomes of the one that won it.
     #[test]
     fn a_winner_that_does_not_shrink_speaks_for_its_neighbours() -> Result {
-        let store = new_store(FRAMES, || Admission::History)?;
-        for number in 0..FRAMES as u32 {
-            assert!(put(&store, number)?);
-        }
+        let store = full_store()?;
         // This is the one that replaces.
         assert!(put(&store, 500)?);
         for index in [0, 1, 0, 1] {
-            store.history.put(beside(600, index));
+            store.history.put(of_file(600, index));
         }
-        let noise = page(1, PAGE_SIZE)?;
-        assert!(store
-            .create(Kind::Ephemeral, &noise, beside(600, 0))
-            .is_err());
+        assert!(!put_as(&store, of_file(600, 0), PAGE_SIZE)?);
         assert_eq!(store.stats().outdone.get(), 1);
-        let result = store.create(Kind::Ephemeral, &*page(2, 2500)?, beside(600, 1));
-        assert!(result.is_ok());
+        assert!(put_as(&store, of_file(600, 1), 2500)?);
         // It needed no contest.
         assert_eq!(store.stats().outdone.get(), 1);
         Ok(())
     }
 
-    /// Where the system has no frame to spare, that is no verdict on anybody's neighbours.
+    /// Where the system has no frame to spare, that is no verdict on anybody's neighbours: neither
+    /// for the one that may push out others, which is the first, nor for those that are refused.
     #[test]
     fn want_of_memory_is_held_against_nobody() -> Result {
         let store = new_store(100, || Admission::History)?;
-        let mut lacked = 0;
         for index in 0..8 {
-            store.history.put(beside(600, index));
             store.zbud.fail_after(1);
-            let result = store.create(
-                Kind::Ephemeral,
-                &*page(3 + index, 2500)?,
-                beside(600, index),
-            );
-            lacked += u64::from(result.is_err());
+            assert!(!put_as(&store, of_file(600 + index / 2, index), 2500)?);
             store.zbud.fail_after(0);
+            assert_eq!(store.fate(of_file(600 + index / 2, index), 0), None);
         }
-        assert!(lacked > 4);
+        assert!(put_as(&store, of_file(600, 9), 2500)?);
+        assert_eq!(store.fate(of_file(600, 0), 0), Some(Fate::Stays));
         assert_eq!(store.stats().neighbours.get(), 0);
-        let result = store.create(Kind::Ephemeral, &*page(20, 2500)?, beside(600, 9));
-        assert!(result.is_ok());
         Ok(())
     }
 
@@ -234,9 +210,7 @@ mod tests {
         let refused = store.stats().full.get();
         ALL.store(true, Relaxed);
         for index in 1..200 {
-            let back = beside(501, index);
-            let result = store.create(Kind::Ephemeral, &*page(1000 + index, 2500)?, back);
-            assert!(result.is_ok());
+            assert!(put_as(&store, of_file(501, index), 2500)?);
         }
         assert_eq!(store.stats().full.get(), refused);
         assert_eq!(store.zbud().stats().evicted_raw_pages, 200);
@@ -285,11 +259,7 @@ mod tests {
     fn a_file_that_streams_has_its_share() -> Result {
         let store = new_store(400, || Admission::History)?;
         let put = |index: u32| -> Result<Result<Handle>> {
-            let back = BackRef {
-                pool: PoolId(1),
-                hash: 9,
-                index,
-            };
+            let back = of_file(9, index);
             Ok(store.create(Kind::Ephemeral, &*page(index, 2500)?, back))
         };
         for index in 0..50 {
@@ -307,11 +277,7 @@ mod tests {
         assert!(super::put(&store, 1)?);
         let zeroes = page(0, 0)?;
         assert!(store.create(Kind::Ephemeral, &zeroes, back(18)).is_ok());
-        let hit = BackRef {
-            pool: PoolId(1),
-            hash: 9,
-            index: 40,
-        };
+        let hit = of_file(9, 40);
         // If it is new, not even that.
         let new = BackRef { index: 1000, ..hit };
         let refused = store.create(Kind::Ephemeral, &zeroes, new);
@@ -330,11 +296,7 @@ mod tests {
     fn all_takes_streams() -> Result {
         let store = new_store(100, || Admission::All)?;
         for index in 0..90 {
-            let back = BackRef {
-                pool: PoolId(1),
-                hash: 9,
-                index,
-            };
+            let back = of_file(9, index);
             store.create(Kind::Ephemeral, &*page(index, 2500)?, back)?;
         }
         assert_eq!(store.stats().stream.get(), 0);
@@ -352,11 +314,7 @@ mod tests {
             let store = new_store(100, admission)?;
             let mut errors = 0;
             for index in 0..1000 {
-                let back = BackRef {
-                    pool: PoolId(1),
-                    hash: 9,
-                    index,
-                };
+                let back = of_file(9, index);
                 let result = store.create(Kind::Ephemeral, &*page(index, PAGE_SIZE)?, back);
                 match result.err() {
                     Some(E2BIG) => errors += 1,
@@ -377,11 +335,7 @@ mod tests {
     fn a_repeated_word_ends_a_streak() -> Result {
         let store = new_store(100, || Admission::History)?;
         let put = |page: &PageBytes, index: u32| {
-            let back = BackRef {
-                pool: PoolId(1),
-                hash: 9,
-                index,
-            };
+            let back = of_file(9, index);
             store.create(Kind::Ephemeral, page, back)
         };
         let (noise, zeroes) = (page(1, PAGE_SIZE)?, page(0, 0)?);
