@@ -79,6 +79,8 @@ run_on() {
 	fi
 	grep '^operations:' /tmp/said | grep -q ' failures=[1-9]' ||
 		fail "no operation failed on $* in $try runs"
+	! grep '^operations:' /tmp/said | grep -q ' swapon=[1-9]' ||
+		fail "the kernel's own memory was on $*"
 	umount /run/mnt
 	dmsetup remove bad
 	nothing_held "after umount of $*"

@@ -320,6 +320,13 @@ impl World {
                 let old = sys::generation(&opened)?;
                 sys::set_generation(&opened, old ^ 1)?;
             }
+            // Not on a broken disk: what the kernel swaps there in the meantime, even
+            // init's memory, would be lost, and UML panics on a page that was
+            // (VM_FAULT_HWPOISON in handle_page_fault), with zcache or without.
+            Op::Swap if self.errors => {
+                self.idle = true;
+                return Ok(None);
+            }
             Op::Swap => return self.swap(file),
             Op::Remount => sys::remount(&self.mount_point()?, false)?,
             Op::Sync => self.open(file)?.sync_all()?,
