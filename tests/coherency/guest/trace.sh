@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Trace events: each page that comes, is found, is dropped or has to leave says
 # so, with its name and why; and nothing when they are off.
-# guest: ram=96M disk=128M words=zcache,zcache.admission=all
+# guest: ram=96M disk=128M words=zcache,zcache.admission=all kills=wanted
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 # shellcheck source=tests/coherency/guest/lib.sh
@@ -34,6 +34,17 @@ look() {
 	cat "$T/trace" >/tmp/trace
 	echo >"$T/trace"
 }
+
+# kill_for_memory COMMAND...: which says that memory has run out. What is killed
+# is a process that waits for it.
+kill_for_memory() {
+	sleep 1000 &
+	victim=$!
+	echo 1000 >"/proc/$victim/oom_score_adj"
+	"$@"
+	! wait "$victim" 2>/dev/null || fail 'nothing was killed'
+}
+no_memory='echo f >/proc/sysrq-trigger'
 
 holds 'there are four' "$(find "$T"/events/zcache -name format | wc -l)" -eq 4
 make ext4
@@ -82,29 +93,47 @@ holds 'its pages were here' "$(awk '/zcache_flush:/ && /what=range/ {
 real_bytes 80M >/run/mnt/d/large
 sync
 cat /run/mnt/d/large >/dev/null
-echo >"$T/trace"
+look
+holds 'pages left for others' "$(traced evict file reason=room)" -gt 100
 evicted=$(counter evicted_raw_pages)
 squeeze 60
 look
 holds 'frames went' "$(($(counter evicted_raw_pages) - evicted))" -gt 100
 holds 'pages left under pressure' "$(traced evict file reason=pressure)" -gt 100
+# Nobody is killed for memory before all of it was given back.
+cat /run/mnt/d/large >/dev/null
+holds 'there are frames again' "$(counter frames)" -gt 100
+echo >"$T/trace"
+kill_for_memory sh -c "$no_memory"
+holds 'no frame is left' "$(counter frames)" -eq 0
+look
+holds 'pages left before a kill' "$(traced evict file reason=oom)" -gt 100
 remove ext4
 
 # Swapped pages have their own name.
 make_swap /dev/ubda
 make_cgroup victim max
 echo >"$T/trace"
+# swap_and_read [COMMAND]: which is run while a part of the lines is swapped.
 # shellcheck disable=SC2016
-in_cgroup awk -v reclaim="$CGROUP/memory.reclaim" 'BEGIN {
-	for (i = 0; i < 20000; i++)
-		text[i] = "this is line " i
-	print "1M swappiness=max" >reclaim
-	close(reclaim)
-	for (i = 0; i < 20000; i++)
-		if (text[i] != "this is line " i)
-			exit 1
-}' || fail 'a swapped line is wrong'
+swap_and_read() {
+	in_cgroup awk -v reclaim="$CGROUP/memory.reclaim" -v meanwhile="${1:-:}" 'BEGIN {
+		for (i = 0; i < 20000; i++)
+			text[i] = "this is line " i
+		print "1M swappiness=max" >reclaim
+		close(reclaim)
+		system(meanwhile)
+		for (i = 0; i < 20000; i++)
+			if (text[i] != "this is line " i)
+				exit 1
+	}' || fail 'a swapped line is wrong'
+}
+swap_and_read
 look
 holds 'swapped pages were put' "$(traced put swap object=0 result=stored)" -gt 50
 holds 'and found' "$(traced get swap object=0 result=hit)" -gt 50
+kill_for_memory swap_and_read "$no_memory"
+look
+holds 'swapped pages were written back before a kill' \
+	"$(traced flush swap what=write-back)" -gt 50
 echo 0 >"$T/events/zcache/enable"
