@@ -70,8 +70,8 @@ pub struct Load {
     pub disk_read_bytes: u64,
     /// Pages that reclaim took, of files and of programs.
     pub reclaimed_pages: u64,
-    /// By how much each number of zcache grew, or where it stands after a
-    /// measurement that began at nought.
+    /// By how much each number of zcache grew, or how it stands afterwards where
+    /// it does not only grow; see [`counters::said_of`].
     pub counters: BTreeMap<String, i64>,
 }
 
@@ -242,9 +242,9 @@ impl<'a> Work<'a> {
             self.pass()?;
         }
         let last = Look::after(self.job, &mut self.meter)?;
-        let grew = last.counters.iter().map(|(name, value)| {
+        let said = last.counters.iter().map(|(name, after)| {
             let before = first.counters.get(name).copied().unwrap_or(0);
-            (name.clone(), *value as i64 - before as i64)
+            (name.clone(), counters::said_of(name, before, *after))
         });
         Ok(Load {
             workload: self.job.workload.clone(),
@@ -259,7 +259,7 @@ impl<'a> Work<'a> {
             disk_reads: last.disk.requests - first.disk.requests,
             disk_read_bytes: last.disk.bytes - first.disk.bytes,
             reclaimed_pages: last.reclaimed - first.reclaimed,
-            counters: grew.collect(),
+            counters: said.collect(),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! sure it is.
 
 use crate::bench::{machine, read_json};
+use crate::counters::is_level;
 use crate::load::Load;
 use crate::stats::{interval, median, percent_more, Interval};
 use anyhow::{ensure, Context, Result};
@@ -111,13 +112,7 @@ pub fn run(job: &Job) -> Result<bool> {
     for name in names(&arms) {
         for side in arms.iter().filter(|side| !side[0].counters.is_empty()) {
             let of = |load: &Load| load.counters.get(&name).copied().unwrap_or(0) as f64;
-            records.push(record(
-                job,
-                side,
-                &name,
-                "since the start of what was measured",
-                of,
-            ));
+            records.push(record(job, side, &name, unit(&name), of));
         }
     }
 
@@ -230,7 +225,16 @@ fn record(job: &Job, side: &[&Load], metric: &str, unit: &str, of: impl Fn(&Load
     })
 }
 
-/// Counters of zcache that moved in any guest.
+/// What a counter of zcache counts from.
+fn unit(name: &str) -> &'static str {
+    match (is_level(name), name.starts_with("timing_")) {
+        (true, true) => "ns, of all since boot",
+        (true, false) => "at the end of what was measured",
+        (false, _) => "since the start of what was measured",
+    }
+}
+
+/// Counters of zcache that were not nought in any guest.
 fn names(arms: &[Vec<&Load>; 2]) -> Vec<String> {
     let moved = arms.iter().flatten().flat_map(|load| &load.counters);
     let mut names: Vec<String> = moved
@@ -380,6 +384,14 @@ mod tests {
         assert_eq!(record["metric"], "refused_put_mean_ns");
         assert_eq!(record["samples"], json!(vec![500.0; 6]));
         Ok(())
+    }
+
+    #[test]
+    fn a_level_has_another_unit_than_what_grew() {
+        assert!(unit("eph_puts").starts_with("since the start"));
+        assert!(unit("timing_eph_put_ns").starts_with("since the start"));
+        assert!(unit("frames").starts_with("at the end"));
+        assert!(unit("timing_eph_put_p99_ns").ends_with("since boot"));
     }
 
     #[test]
