@@ -58,7 +58,7 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          [--parameters DIR]
        zcache-tools noise --to FILE --bytes N [--seed N]
        zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
-                         FIRST SECOND...
+                         [--limit-ns-a-page N] FIRST SECOND...
        zcache-tools oom --json FILE --seed N FILE-TO-READ
        zcache-tools eat --bytes N [--seed N] FILE-TO-READ
        zcache-tools oom-report --json FILE STOCK ZCACHE...";
@@ -190,6 +190,7 @@ fn run() -> Result<bool> {
             json: options.json.context("--json is missing")?,
             device: options.device.context("--device is missing")?,
             limit: options.limit,
+            limit_ns_a_page: options.limit_ns_a_page,
             files: options.files,
         }),
         Some("oom") => match options.files.as_slice() {
@@ -262,6 +263,7 @@ struct Options {
     visit_mib: Option<u64>,
     bytes: Option<u64>,
     limit: Option<f64>,
+    limit_ns_a_page: Option<f64>,
     children: usize,
     reclaim: Option<PathBuf>,
     files: Vec<PathBuf>,
@@ -294,6 +296,7 @@ impl Default for Options {
             visit_mib: None,
             bytes: None,
             limit: None,
+            limit_ns_a_page: None,
             children: 0,
             reclaim: None,
             files: Vec::new(),
@@ -329,6 +332,9 @@ impl Options {
                 Long("visit-mib") => self.visit_mib = Some(parser.value()?.parse()?),
                 Long("bytes") => self.bytes = Some(parser.value()?.parse()?),
                 Long("limit") => self.limit = Some(parser.value()?.parse()?),
+                Long("limit-ns-a-page") => {
+                    self.limit_ns_a_page = Some(parser.value()?.parse()?);
+                }
                 Long("children") => self.children = parser.value()?.parse()?,
                 Long("reclaim") => self.reclaim = Some(parser.value()?.into()),
                 Value(file) => self.files.push(file.into()),
