@@ -52,10 +52,11 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools bench --json FILE --workload NAME --device NAME RECORD...
        zcache-tools meter --to DIR -- COMMAND...
        zcache-tools load --workload NAME --arm NAME --root DIR --json FILE
-                         --device NAME [--passes N] [--bytes N] [--sysfs DIR]
+                         --device NAME [--passes N] [--bytes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR]
        zcache-tools turns --workload NAME --root DIR --json FILE --device NAME
-                         [--turns N] [--passes N] [--bytes N] [--sysfs DIR]
-                         [--parameters DIR]
+                         [--turns N] [--passes N] [--bytes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR] [--parameters DIR]
        zcache-tools noise --to FILE --bytes N [--seed N]
        zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
                          [--limit-ns-a-page N] FIRST SECOND...
@@ -224,6 +225,8 @@ fn load_job(options: Options) -> Result<load::Job> {
         passes: options.passes,
         json: options.json.context("--json is missing")?,
         device: options.device.context("--device is missing")?,
+        asked_ms: options.asked_ms,
+        latency_reads: options.latency_reads,
         sysfs: options.sysfs,
         parameters: options.parameters,
         turns: options.turns,

@@ -3,7 +3,7 @@
 //! What pairs of guests say about one workload: the median difference, and how
 //! sure it is.
 
-use crate::bench::{machine, read_json};
+use crate::bench::{machine, note_device, read_json};
 use crate::counters::is_level;
 use crate::load::Load;
 use crate::stats::{interval, median, percent_more, Interval};
@@ -103,6 +103,13 @@ pub fn run(job: &Job) -> Result<bool> {
     let mut value = read_json(&job.json)?;
     value.insert("machine".into(), machine()?.into());
     value.insert("kernel".into(), arms[0][0].kernel.clone().into());
+    // Each guest has measured it: the first will do.
+    if let Some((load, latency)) = loads
+        .iter()
+        .find_map(|load| Some((load, load.latency.as_ref()?)))
+    {
+        note_device(&mut value, &job.device, load.asked_ms, latency);
+    }
     let mut records = take(&mut value, "records");
     records.retain(|record| !of_this(record));
     let mut pairs = take(&mut value, "pairs");
@@ -336,6 +343,7 @@ fn verdict(sure: Option<Interval>, limit: f64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Latency;
     use std::collections::BTreeMap;
     use std::path::Path;
 
@@ -349,6 +357,8 @@ mod tests {
                     kernel: "7.3".into(),
                     ram_bytes: 100,
                     bytes: 400,
+                    asked_ms: 2,
+                    latency: None,
                     seconds: *seconds,
                     cpu_seconds: seconds / 2.0,
                     disk_reads: 0,
@@ -387,6 +397,31 @@ mod tests {
             Some(5)
         );
         assert_eq!(value["records"][0]["pressure"], 4.0);
+        Ok(())
+    }
+
+    #[test]
+    fn device_is_noted_as_it_was_measured() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut job = job(folder.path(), 9.0, &[(1.0, 1.0); 6])?;
+        assert!(run(&job)?);
+        // Nobody measured it.
+        assert_eq!(read_json(&job.json)?.get("device"), None);
+        for (number, file) in job.files.iter().enumerate() {
+            let mut load: Load = serde_json::from_str(&fs::read_to_string(file)?)?;
+            load.latency = Some(Latency {
+                p50_ms: 2.5 + number as f64,
+                p99_ms: 9.0,
+                reads: 20,
+            });
+            fs::write(file, serde_json::to_string(&load)?)?;
+        }
+        assert!(run(&job)?);
+        job.device = "slow".into();
+        assert!(run(&job)?);
+        let measured = json!({"asked_ms": 2, "p50_ms": 2.5, "p99_ms": 9.0, "reads": 20});
+        let value = read_json(&job.json)?;
+        assert_eq!(value["device"], json!({"fast": measured, "slow": measured}));
         Ok(())
     }
 
