@@ -74,6 +74,46 @@ says '# TYPE zcache_stored_pages gauge'
 says '# TYPE zcache_eph_hits counter'
 says 'zcache_eph_hits 3000'
 
+# What is there now is no counter, and has no rate. The names are those of the
+# kernel's documentation, and of the tables there without these heads.
+abi=$ROOT/Documentation/ABI/testing/sysfs-kernel-mm-zcache
+now=$(awk '/^\t\tNow:/, /^\t\tSince/ { if (/^\t\t[a-z_]+\t/) print $1 }' \
+	"$abi")
+grown=$(awk '/^\t\tSince boot:/, /^What:/ { if (/^\t\t[a-z_]+\t/) print $1 }' \
+	"$abi")
+times=$(awk '/^\t\ttiming_/ { print $1 }' "$abi")
+for percentile in $(printf '%s\n' "$times" | grep '_p[59]'); do
+	now="$now $percentile"
+done
+for sum in $(printf '%s\n' "$times" | grep -v '_p[59]'); do
+	grown="$grown $sum"
+done
+now="$now page_count page_count_max pgp_count pgp_count_max pcd_count
+	pcd_count_max dedup_pages dedup_metadata_bytes zv_max_zsize
+	zv_max_mean_zsize zv_page_count_policy_percent"
+grown="$grown dedup_puts dedup_spared dedup_differed dedup_failed_alloc"
+# shellcheck disable=SC2086
+[ "$(printf '%s\n' $now | wc -l)" -gt 50 ] || fail "only: $now"
+# shellcheck disable=SC2086
+[ "$(printf '%s\n' $grown | wc -l)" -gt 60 ] || fail "only: $grown"
+mv "$TMP/z" "$TMP/kept"
+mkdir "$TMP/z"
+echo on >"$TMP/z/status"
+for name in $now $grown; do
+	echo 7 >"$TMP/z/$name"
+done
+ends 0 stats --prometheus
+for name in $now; do
+	says "# TYPE zcache_$name gauge"
+done
+for name in $grown; do
+	says "# TYPE zcache_$name counter"
+done
+ends 0 stats --interval 1 --count 1 --json
+json "sorted(it['per_second']) == sorted('''$grown'''.split())"
+rm -r "$TMP/z"
+mv "$TMP/kept" "$TMP/z"
+
 # The counters grow by 500 meanwhile.
 (sleep 0.5 && echo 3500 >"$TMP/z/eph_hits") &
 ends 0 stats --interval 1 --count 1
@@ -95,11 +135,26 @@ health bad
 echo 0 >"$TMP/z/corrupt_pages"
 echo 3000 >"$TMP/z/eph_hits"
 echo 2000 >"$TMP/z/allowed_frames"
-health full
+health 'full: file pages'
+echo 3000 >"$TMP/z/allowed_frames"
+health good
+# One frame short of 95 %, then as many.
+echo 10000 >"$TMP/z/pers_limit_frames"
+echo 9499 >"$TMP/z/pers_frames"
+health good
+echo 9500 >"$TMP/z/pers_frames"
+health 'full: swapped pages'
 echo 1000 >"$TMP/z/inode_death_pages"
 health losing
 echo 3000 >"$TMP/z/failed_get_free_pages"
 health starved
+echo 0 >"$TMP/z/failed_get_free_pages"
+health losing
+echo 1500 >"$TMP/z/refused_no_memory"
+echo 1600 >"$TMP/z/pers_refused_no_memory"
+health starved
+[ "$(grep -c '  no memory for its index entry  *1[56]00' "$TMP/said")" -eq 2 ] ||
+	fail 'both halves had no memory'
 echo 9000 >"$TMP/z/failed_eph_puts"
 echo 8000 >"$TMP/z/compress_poor"
 health poor

@@ -3,6 +3,7 @@
 //! Side by side: what guests measured with one workload, as flat records in
 //! `bench.json` and as a table.
 
+use crate::device::Latency;
 use crate::record::{Arm, Pass};
 use crate::stats::{interval, median, Interval};
 use anyhow::{bail, Context, Result};
@@ -235,14 +236,8 @@ pub fn run(job: &Job) -> Result<bool> {
     let mut value = read_json(&job.json)?;
     value.insert("machine".into(), Value::String(machine()?));
     value.insert("kernel".into(), Value::String(kernel));
-    let devices = value
-        .entry("device")
-        .or_insert_with(|| Value::Object(Map::new()));
-    if let (Some(devices), Some(latency)) = (devices.as_object_mut(), latency) {
-        devices.insert(
-            job.device.clone(),
-            json!({"asked_ms": asked_ms, "p50_ms": latency.p50_ms, "p99_ms": latency.p99_ms}),
-        );
+    if let Some(latency) = latency {
+        note_device(&mut value, &job.device, asked_ms, &latency);
     }
     let mut records = match value.remove("records") {
         Some(Value::Array(records)) => records,
@@ -258,6 +253,24 @@ pub fn run(job: &Job) -> Result<bool> {
     .with_context(|| format!("cannot write {}", job.json.display()))?;
     print!("{}", table(job, &sides));
     Ok(sides.iter().all(|side| side.mismatches == 0))
+}
+
+/// Notes what latency a device was asked for and had, in an object of records.
+pub fn note_device(value: &mut Map<String, Value>, name: &str, asked_ms: u64, latency: &Latency) {
+    let devices = value
+        .entry("device")
+        .or_insert_with(|| Value::Object(Map::new()));
+    if let Some(devices) = devices.as_object_mut() {
+        devices.insert(
+            name.to_string(),
+            json!({
+                "asked_ms": asked_ms,
+                "p50_ms": latency.p50_ms,
+                "p99_ms": latency.p99_ms,
+                "reads": latency.reads,
+            }),
+        );
+    }
 }
 
 /// Adds a record to those of its arm. The first pass of each is the cold one, and does not count

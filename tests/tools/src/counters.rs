@@ -123,6 +123,44 @@ pub fn zcache(sysfs: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(counters)
 }
 
+/// What such a counter has to say of a measurement, of its value before and after. The percentiles
+/// of times are of all times since boot, so they are taken as they stand; so is what says how much
+/// there is, or may be. All others only grow, and by how much they grew is what was done meanwhile.
+pub fn said_of(name: &str, before: u64, after: u64) -> i64 {
+    match is_level(name) {
+        true => after as i64,
+        false => after as i64 - before as i64,
+    }
+}
+
+/// Is it no count of what was done? `scripts/zcache-stats` has the same list.
+pub fn is_level(name: &str) -> bool {
+    let ends = [
+        "_max", "_bytes", "_percent", "_p50_ns", "_p99_ns", "_p999_ns",
+    ];
+    let begins = ["curr_", "zbud_curr_", "zv_max_"];
+    let is = [
+        "stored_pages",
+        "same_filled_pages",
+        "frames",
+        "limit_frames",
+        "total_limit_frames",
+        "allowed_frames",
+        "split_zpages",
+        "zpages",
+        "zbytes",
+        "zbud_buddied_count",
+        "zbpg_unused_list_count",
+        "pcd_count",
+        "pgp_count",
+        "page_count",
+        "dedup_pages",
+    ];
+    ends.iter().any(|end| name.ends_with(end))
+        || begins.iter().any(|begin| name.starts_with(begin))
+        || is.contains(&name.strip_prefix("pers_").unwrap_or(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +173,68 @@ mod tests {
         assert_eq!(memory.total_bytes, 1000 << 10);
         assert_eq!(memory.page_cache_bytes, 105 << 10);
         assert!(parse_memory("MemTotal: 1 kB").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_grows_is_subtracted() {
+        for grown in [
+            "eph_puts",
+            "pers_hits",
+            "pers_cumul_zbytes",
+            "pers_taken_frames",
+            "inode_death_pages",
+            "evicted_raw_pages",
+            "zbud_cumul_zpages",
+            "dedup_puts",
+            "timing_eph_put",
+            "timing_eph_put_ns",
+        ] {
+            assert_eq!(said_of(grown, 500, 700), 200, "{grown}");
+        }
+        for level in [
+            "timing_eph_put_p50_ns",
+            "timing_pers_refused_p999_ns",
+            "frames",
+            "pers_frames",
+            "stored_pages_max",
+            "pers_limit_frames",
+            "metadata_bytes",
+            "zbud_curr_zbytes",
+            "curr_obj_count",
+            "page_count",
+        ] {
+            assert_eq!(said_of(level, 500, 700), 700, "{level}");
+            assert_eq!(said_of(level, 700, 500), 500, "{level}");
+        }
+    }
+
+    /// Every number that the kernel's documentation has under "Now" and "Since boot".
+    #[test]
+    fn levels_are_those_of_the_documentation() -> Result<()> {
+        let abi = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../Documentation/ABI/testing/sysfs-kernel-mm-zcache");
+        let mut now = None;
+        let mut seen = [0, 0];
+        for line in fs::read_to_string(abi)?.lines() {
+            match line.trim() {
+                "Now:" => now = Some(true),
+                "Since boot:" => now = Some(false),
+                _ if line.starts_with("What:") => now = None,
+                _ => {}
+            }
+            let name = line
+                .strip_prefix("\t\t")
+                .and_then(|line| line.split_once('\t'));
+            let Some((now, (name, _))) = now.zip(name) else {
+                continue;
+            };
+            if name.starts_with(|first: char| first.is_ascii_lowercase()) {
+                assert_eq!(is_level(name), now, "{name}");
+                seen[usize::from(now)] += 1;
+            }
+        }
+        assert!(seen[0] > 40 && seen[1] > 20, "{seen:?}");
         Ok(())
     }
 

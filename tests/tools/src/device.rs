@@ -25,12 +25,25 @@ pub struct Latency {
     pub reads: usize,
 }
 
+/// Measures a device, named as below `/dev`, with this many reads; with 0, not at
+/// all.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn latency(device: &str, reads: usize) -> Result<Option<Latency>> {
+    match reads {
+        0 => Ok(None),
+        reads => measure(&Path::new("/dev").join(device), reads).map(Some),
+    }
+}
+
 /// Measures with this many reads.
 ///
 /// # Errors
 ///
 /// A device that cannot be read past the page cache, or is too small.
-pub fn measure(device: &Path, reads: usize) -> Result<Latency> {
+fn measure(device: &Path, reads: usize) -> Result<Latency> {
     let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::DIRECT.bits() as i32)
@@ -61,4 +74,16 @@ pub fn measure(device: &Path, reads: usize) -> Result<Latency> {
         p99_ms: millis[reads * 99 / 100],
         reads,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_asked_for_is_not_measured() -> Result<()> {
+        assert!(latency("no-such-disk", 0)?.is_none());
+        assert!(latency("no-such-disk", 1).is_err());
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 //! what that took.
 
 use crate::counters::{self, Reads};
+use crate::device::{self, Latency};
 use crate::meter::Meter;
 use crate::swapper::Random;
 use anyhow::{bail, ensure, Context, Result};
@@ -39,6 +40,10 @@ pub struct Job {
     pub json: PathBuf,
     /// The block device below, without `/dev/`.
     pub device: String,
+    /// Read latency that the device was asked for, in milliseconds.
+    pub asked_ms: u64,
+    /// Reads to measure its latency with, before all else; 0 measures nothing.
+    pub latency_reads: usize,
     /// Where zcache shows its counters.
     pub sysfs: PathBuf,
     /// Where both halves can be switched, for [`turns`].
@@ -60,6 +65,12 @@ pub struct Load {
     pub ram_bytes: u64,
     /// The working set.
     pub bytes: u64,
+    /// Read latency that the device was asked for, in milliseconds.
+    #[serde(default)]
+    pub asked_ms: u64,
+    /// Read latency that it had before the workload began.
+    #[serde(default)]
+    pub latency: Option<Latency>,
     /// Wall-clock time.
     pub seconds: f64,
     /// Processor time of the guest, as the host counts it.
@@ -70,8 +81,8 @@ pub struct Load {
     pub disk_read_bytes: u64,
     /// Pages that reclaim took, of files and of programs.
     pub reclaimed_pages: u64,
-    /// By how much each number of zcache grew, or where it stands after a
-    /// measurement that began at nought.
+    /// By how much each number of zcache grew, or how it stands afterwards where
+    /// it does not only grow; see [`counters::said_of`].
     pub counters: BTreeMap<String, i64>,
 }
 
@@ -171,6 +182,7 @@ struct Work<'a> {
     job: &'a Job,
     meter: Meter,
     ram_bytes: u64,
+    latency: Option<Latency>,
     file: File,
     bytes: u64,
     buffer: Vec<u8>,
@@ -196,6 +208,7 @@ impl<'a> Work<'a> {
             job,
             meter,
             ram_bytes,
+            latency: device::latency(&job.device, job.latency_reads)?,
             file,
             bytes,
             buffer: vec![0; READ],
@@ -242,9 +255,9 @@ impl<'a> Work<'a> {
             self.pass()?;
         }
         let last = Look::after(self.job, &mut self.meter)?;
-        let grew = last.counters.iter().map(|(name, value)| {
+        let said = last.counters.iter().map(|(name, after)| {
             let before = first.counters.get(name).copied().unwrap_or(0);
-            (name.clone(), *value as i64 - before as i64)
+            (name.clone(), counters::said_of(name, before, *after))
         });
         Ok(Load {
             workload: self.job.workload.clone(),
@@ -254,12 +267,14 @@ impl<'a> Work<'a> {
                 .to_string(),
             ram_bytes: self.ram_bytes,
             bytes: self.bytes,
+            asked_ms: self.job.asked_ms,
+            latency: self.latency.clone(),
             seconds: last.at.duration_since(first.at).as_secs_f64(),
             cpu_seconds: (last.cpu_ns - first.cpu_ns) as f64 / 1e9,
             disk_reads: last.disk.requests - first.disk.requests,
             disk_read_bytes: last.disk.bytes - first.disk.bytes,
             reclaimed_pages: last.reclaimed - first.reclaimed,
-            counters: grew.collect(),
+            counters: said.collect(),
         })
     }
 }

@@ -52,13 +52,14 @@ usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
        zcache-tools bench --json FILE --workload NAME --device NAME RECORD...
        zcache-tools meter --to DIR -- COMMAND...
        zcache-tools load --workload NAME --arm NAME --root DIR --json FILE
-                         --device NAME [--passes N] [--bytes N] [--sysfs DIR]
+                         --device NAME [--passes N] [--bytes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR]
        zcache-tools turns --workload NAME --root DIR --json FILE --device NAME
-                         [--turns N] [--passes N] [--bytes N] [--sysfs DIR]
-                         [--parameters DIR]
+                         [--turns N] [--passes N] [--bytes N] [--asked-ms N]
+                         [--latency-reads N] [--sysfs DIR] [--parameters DIR]
        zcache-tools noise --to FILE --bytes N [--seed N]
        zcache-tools pairs --json FILE --device NAME [--limit PERCENT]
-                         FIRST SECOND...
+                         [--limit-ns-a-page N] FIRST SECOND...
        zcache-tools oom --json FILE --seed N FILE-TO-READ
        zcache-tools eat --bytes N [--seed N] FILE-TO-READ
        zcache-tools oom-report --json FILE STOCK ZCACHE...";
@@ -190,6 +191,7 @@ fn run() -> Result<bool> {
             json: options.json.context("--json is missing")?,
             device: options.device.context("--device is missing")?,
             limit: options.limit,
+            limit_ns_a_page: options.limit_ns_a_page,
             files: options.files,
         }),
         Some("oom") => match options.files.as_slice() {
@@ -223,6 +225,8 @@ fn load_job(options: Options) -> Result<load::Job> {
         passes: options.passes,
         json: options.json.context("--json is missing")?,
         device: options.device.context("--device is missing")?,
+        asked_ms: options.asked_ms,
+        latency_reads: options.latency_reads,
         sysfs: options.sysfs,
         parameters: options.parameters,
         turns: options.turns,
@@ -262,6 +266,7 @@ struct Options {
     visit_mib: Option<u64>,
     bytes: Option<u64>,
     limit: Option<f64>,
+    limit_ns_a_page: Option<f64>,
     children: usize,
     reclaim: Option<PathBuf>,
     files: Vec<PathBuf>,
@@ -294,6 +299,7 @@ impl Default for Options {
             visit_mib: None,
             bytes: None,
             limit: None,
+            limit_ns_a_page: None,
             children: 0,
             reclaim: None,
             files: Vec::new(),
@@ -329,6 +335,9 @@ impl Options {
                 Long("visit-mib") => self.visit_mib = Some(parser.value()?.parse()?),
                 Long("bytes") => self.bytes = Some(parser.value()?.parse()?),
                 Long("limit") => self.limit = Some(parser.value()?.parse()?),
+                Long("limit-ns-a-page") => {
+                    self.limit_ns_a_page = Some(parser.value()?.parse()?);
+                }
                 Long("children") => self.children = parser.value()?.parse()?,
                 Long("reclaim") => self.reclaim = Some(parser.value()?.into()),
                 Value(file) => self.files.push(file.into()),

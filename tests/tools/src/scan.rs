@@ -55,13 +55,7 @@ pub struct Job {
 /// Anything that kept it from measuring.
 pub fn run(job: &Job) -> Result<bool> {
     let entries = manifest::read(&job.manifest)?;
-    let latency = match job.latency_reads {
-        0 => None,
-        reads => Some(device::measure(
-            &Path::new("/dev").join(&job.device),
-            reads,
-        )?),
-    };
+    let latency = device::latency(&job.device, job.latency_reads)?;
     if let Some(latency) = &latency {
         println!(
             "{}: disk asked for {} ms a read, measured {:.1} ms (99 % within {:.1} ms)",
