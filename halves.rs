@@ -83,14 +83,17 @@ pub(crate) fn why_not(error: Error) -> &'static str {
 /// One half.
 pub(crate) struct Half {
     name: &'static str,
+    idle: fn() -> Option<&'static str>,
     state: Atomic<i32>,
 }
 
 impl Half {
-    /// A half that is off. `name` is its parameter's, and stands in messages.
-    pub(crate) const fn new(name: &'static str) -> Self {
+    /// A half that is off. `name` is its parameter's, and stands in messages. `idle` says why there
+    /// is nothing for it to do, if that is so.
+    pub(crate) const fn new(name: &'static str, idle: fn() -> Option<&'static str>) -> Self {
         Self {
             name,
+            idle,
             state: Atomic::new(State::NOT_WANTED),
         }
     }
@@ -100,14 +103,20 @@ impl Half {
         self.name
     }
 
+    /// Why there is nothing for it to do where it is on, if that is so. May sleep.
+    pub(crate) fn idle(&self) -> Option<&'static str> {
+        (self.idle)()
+    }
+
     /// Whether it is on, or why not. Does not sleep.
     pub(crate) fn state(&self) -> State {
         State::of_raw(self.state.load(Relaxed))
     }
 
-    /// Turns it on with `start`, unless it is on, and says in the log what came of it.
+    /// Turns it on with `start`, unless it is on, and says in the log what came of it, and whether
+    /// there is anything for it to do.
     ///
-    /// Fails if `start` does. Sleeps if that does.
+    /// Fails if `start` does. May sleep.
     pub(crate) fn start(&self, start: impl FnOnce() -> Result) -> Result {
         if self.state() == State::On {
             return Ok(());
@@ -116,7 +125,10 @@ impl Half {
         let name = self.name;
         match result {
             Ok(()) => {
-                pr_info!("{name} enabled\n");
+                match self.idle() {
+                    None => pr_info!("{name} enabled\n"),
+                    Some(idle) => pr_info!("{name} enabled: {idle}\n"),
+                }
                 self.set(State::On);
             }
             Err(error) => {
@@ -172,7 +184,7 @@ mod tests {
     impl Counted {
         fn new() -> Self {
             Self {
-                half: Half::new("test"),
+                half: Half::new("test", || None),
                 starts: Cell::new(0),
                 stops: Cell::new(0),
             }

@@ -2,16 +2,17 @@
 
 //! How many frames there may be, and what is taken once they are there.
 //!
-//! For frames that nothing can be evicted from: those of swapped pages. Such a half is full until
-//! somebody wants a page back, and one page that goes would let one in: each page would go to the
-//! swap device or not by chance, its neighbours elsewhere, and each swap-in would be followed by
-//! another try to allocate. So there is a gap. Once the limit was reached, no frame is added until
-//! one in [`GAP_ONE_IN`] of them are gone. What fits the holes in the frames that are there is
-//! taken all the while: it costs no memory.
+//! For frames from which nothing is evicted to make room: those of swapped pages. Such a half is
+//! full until somebody wants a page back, and one page that goes would let one in: each page would
+//! go to the swap device or not by chance, its neighbours elsewhere, and each swap-in would be
+//! followed by another try to allocate. So there is a gap. Once the limit was reached, no frame is
+//! added until one in [`GAP_ONE_IN`] of them are gone. What fits the holes in the frames that are
+//! there is taken all the while: it costs no memory.
 //!
 //! zswap opens again at 90 % of its limit (`accept_threshold_percent`), because it writes pages
-//! back meanwhile. Nothing does here, and all that lies in the gap is lost to the half, so this gap
-//! is small: 1.6 %. On a guest of 128 MiB it is 1 MiB, what reclaim needs for about 18 batches.
+//! back meanwhile. Here that is done only when slots or memory run out (`mm/frontswap.c`), whatever
+//! the limit, and all that lies in the gap is lost to the half, so this gap is small: 1.6 %. On a
+//! guest of 128 MiB it is 1 MiB, what reclaim needs for about 18 batches.
 //!
 //! Frames of file pages need no gap. A full half does not refuse, it replaces; and frames that
 //! become empty stay with it (`policy::keep`).

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! Differs from the ephemeral side in what a failure means. What is stored must come back, and
-//! nothing is evicted; so a page for which there is no room is refused, and the kernel writes it to
-//! the swap device. Stored data that cannot be read is an error, never a miss: the swap device has
-//! older data in that place, or none.
+//! nothing is evicted to make room; so a page for which there is none is refused, and the kernel
+//! writes it to the swap device. The kernel asks for pages that are here, to write them there as
+//! well, when no slot or no memory is left. Stored data that cannot be read is an error, never a
+//! miss: the swap device has older data in that place, or none.
 
 use kernel::prelude::*;
 

@@ -186,7 +186,8 @@ pub(crate) const DEFAULT_PERSISTENT_PERCENT: u32 = 50;
 
 /// The highest percentage for persistent pages that the user may ask for.
 ///
-/// Nothing evicts them: what they take is lost for everything else until they are read again.
+/// They give way to nothing as long as there are swap slots and memory: until then, what they take
+/// is lost for everything else until they are read again.
 pub(crate) const MAX_PERSISTENT_PERCENT: u32 = 75;
 
 /// How memory is allocated on behalf of a put.

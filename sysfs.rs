@@ -13,7 +13,6 @@ use core::fmt::{
 use kernel::error::code::ENODEV;
 
 use crate::{
-    frontswap,
     halves::{
         why_not,
         Half,
@@ -62,23 +61,23 @@ fn show_status(out: &mut Output<'_>, status: Status) -> fmt::Result {
 fn show_halves(out: &mut Output<'_>, system: &System) -> fmt::Result {
     let stats = system.tmem.stats();
     let left = |kind| stats.pages.of(kind).now();
-    // One pool is that of swapped pages.
-    let idle = (stats.pools.now() <= 1).then_some("no filesystem takes part");
-    show_half(out, &FILE_PAGES, idle, left(Kind::Ephemeral))?;
-    let idle = (frontswap::areas() == 0).then_some("no swap area takes part");
-    show_half(out, &SWAPPED_PAGES, idle, left(Kind::Persistent))
+    show_half(out, &FILE_PAGES, left(Kind::Ephemeral))?;
+    show_half(out, &SWAPPED_PAGES, left(Kind::Persistent))
 }
 
-/// One line. `idle` says why there is nothing to do, if that is so; `left` is for a half that is
-/// off: how many pages it still has.
-fn show_half(out: &mut Output<'_>, half: &Half, idle: Option<&str>, left: u64) -> fmt::Result {
+/// One line. `left` is for a half that is off: how many pages it still has.
+fn show_half(out: &mut Output<'_>, half: &Half, left: u64) -> fmt::Result {
     let name = half.name();
-    match (half.state(), idle) {
-        (State::On, None) => return writeln!(out, "{name}: on"),
-        (State::On, Some(idle)) => return writeln!(out, "{name}: on: {idle}"),
-        (State::NotWanted, _) => write!(out, "{name}: off: boot word no{name}")?,
-        (State::SwitchedOff, _) => write!(out, "{name}: off: switched off")?,
-        (State::Failed(error), _) => {
+    match half.state() {
+        State::On => {
+            return match half.idle() {
+                None => writeln!(out, "{name}: on"),
+                Some(idle) => writeln!(out, "{name}: on: {idle}"),
+            };
+        }
+        State::NotWanted => write!(out, "{name}: off: boot word no{name}")?,
+        State::SwitchedOff => write!(out, "{name}: off: switched off")?,
+        State::Failed(error) => {
             let why = why_not(error);
             write!(out, "{name}: off: {why} ({})", error.to_errno())?
         }
@@ -432,23 +431,29 @@ mod tests {
 
     #[test]
     fn a_half_says_whether_it_is_on_and_why_not() {
-        let half = Half::new("half");
-        let says = |idle, left, text| shows(text, |out| show_half(out, &half, idle, left));
+        let says = |half: &Half, left, text| shows(text, |out| show_half(out, half, left));
+        let half = Half::new("half", || None);
+        let idle = Half::new("half", || Some("no swap area"));
         half.leave_off(false);
-        assert!(says(None, 0, "half: off: boot word nohalf\n"));
+        assert!(says(&half, 0, "half: off: boot word nohalf\n"));
         for (error, text) in [
             (EBUSY, "half: off: zswap is on or holds pages (-16)\n"),
             (EEXIST, "half: off: there is another store (-17)\n"),
         ] {
-            assert!(half.start(|| Err(error)).is_err());
-            assert!(says(Some("no swap area"), 0, text));
+            assert!(idle.start(|| Err(error)).is_err());
+            assert!(says(&idle, 0, text));
         }
         assert!(half.start(|| Ok(())).is_ok());
-        assert!(says(None, 7, "half: on\n"));
-        assert!(says(Some("no swap area"), 7, "half: on: no swap area\n"));
+        assert!(says(&half, 7, "half: on\n"));
+        assert!(idle.start(|| Ok(())).is_ok());
+        assert!(says(&idle, 7, "half: on: no swap area\n"));
         half.stop(|| ());
-        assert!(says(None, 0, "half: off: switched off\n"));
-        assert!(says(None, 7, "half: off: switched off, 7 pages are left\n"));
+        assert!(says(&half, 0, "half: off: switched off\n"));
+        assert!(says(
+            &half,
+            7,
+            "half: off: switched off, 7 pages are left\n"
+        ));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 //! Memory for persistent pages: compressed pages ("parcels") of any length, side by side in frames.
 //!
-//! A persistent page stays until its owner wants it back, so nothing here is ever evicted, and
-//! density is all that counts. A frame is one physical page, and holds as many parcels as fit it,
-//! one behind the other; a parcel that finds no gap of its length takes two. So a frame has hardly
-//! a gap when another one is begun, however long the parcels are.
+//! A persistent page stays until its owner wants it back, so nothing here is evicted to make room,
+//! and density is all that counts. A frame is one physical page, and holds as many parcels as fit
+//! it, one behind the other; a parcel that finds no gap of its length takes two. So a frame has
+//! hardly a gap when another one is begun, however long the parcels are.
 //!
 //! ```text
 //!             0                                                        PAGE_SIZE

@@ -260,10 +260,22 @@ static SYSTEM: SetOnce<System> = SetOnce::new();
 static STATUS: SetOnce<Status> = SetOnce::new();
 
 /// The half for file pages.
-static FILE_PAGES: Half = Half::new("cleancache");
+static FILE_PAGES: Half = Half::new("cleancache", no_filesystem);
 
 /// The half for swapped pages.
-static SWAPPED_PAGES: Half = Half::new("frontswap");
+static SWAPPED_PAGES: Half = Half::new("frontswap", no_swap_area);
+
+/// Says so where there is no pool of a filesystem: each has one from its first read on.
+fn no_filesystem() -> Option<&'static str> {
+    // One pool is that of swapped pages.
+    let pools = get().map_or(0, |system| system.tmem.stats().pools.now());
+    (pools <= 1).then_some("no filesystem takes part")
+}
+
+/// Says so where there is no swap area, or none but such as are left alone. May sleep.
+fn no_swap_area() -> Option<&'static str> {
+    (frontswap::areas() == 0).then_some("no swap area takes part")
+}
 
 /// The state of zcache, settled at boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -407,6 +419,8 @@ fn file_pages() -> usize {
 impl cleancache::Store for System {
     fn create_pool(filesystem: cleancache::Filesystem<'_>) -> Option<NonZeroU64> {
         let system = get()?;
+        // The log said that there is none. Two at once may both be the first.
+        let first = no_filesystem().is_some();
         let pool = system
             .tmem
             .new_pool(system.client, Kind::Ephemeral, None, GFP_KERNEL)
@@ -414,6 +428,10 @@ impl cleancache::Store for System {
         let cleancache::Filesystem { kind, device } = filesystem;
         let label = Label::new(kind.to_bytes(), device.to_bytes());
         system.tmem.label_pool(pool, label);
+        if first {
+            let name = FILE_PAGES.name();
+            pr_info!("{name}: the first filesystem takes part: {kind} on {device}\n");
+        }
         NonZeroU64::new(pool.0)
     }
 

@@ -20,16 +20,21 @@ hits() {
 	before=$(counter eph_hits)
 	cat /run/mnt/file >/dev/null
 	HITS=$(($(counter eph_hits) - before))
-	echo "pass '$1': $HITS hits, $(counter stored_pages) pages stored"
+	STORED=$(counter stored_pages)
+	echo "pass '$1': $HITS hits, $STORED pages stored"
 }
 for pass in 1 2 3; do hits "history $pass"; done
-history=$HITS
+history=$HITS stored=$STORED
 followed=$(counter refused_neighbours)
 holds 'neighbours were refused together' "$followed" -gt 1000
 echo all >$word
 for pass in 1 2 3; do hits "all $pass"; done
 holds 'with all, none were' "$(counter refused_neighbours)" -eq "$followed"
-holds 'the scan has hits' "$history" -gt 1500
+# A scan keeps what the store holds, and a hit makes room for another page. So
+# hits are held against the pages that are stored: 1.12, 1.37 and 1.75 times as
+# many in three guests. When each page was judged without its neighbours it was
+# 0.55 to 0.66 in seven, and with all it is less than 0.01.
+holds 'the scan has hits' "$history" -gt $((stored * 3 / 4))
 holds 'with all, it has few' "$HITS" -lt $((history / 2))
 echo history >$word
 

@@ -17,6 +17,7 @@ status() {
 holds 'off at boot' "$(cat $word)" = off
 status 'off: boot word nocleancache'
 said 'cleancache not enabled: boot word nocleancache'
+said 'frontswap enabled: no swap area takes part$'
 for odd in maybe '' 1; do
 	if echo "$odd" 2>/dev/null >$word; then fail "'$odd' was taken"; fi
 done
@@ -35,9 +36,12 @@ holds 'nor looked for' "$(counter eph_gets)" -eq 0
 # The file system was mounted while it was off.
 echo on >$word
 holds 'on' "$(cat $word)" = on
-said 'cleancache enabled'
+status 'on: no filesystem takes part'
+said 'cleancache enabled: no filesystem takes part$'
 same 'first pass with it on'
 status on
+first='cleancache: the first filesystem takes part: ext4 on ubda$'
+said "$first"
 same 'second pass'
 same 'third pass'
 holds 'pages were stored' "$(counter eph_puts)" -gt 3000
@@ -62,6 +66,10 @@ for turn in 1 2 3 4; do
 	echo on >$word
 	squeeze 40
 	same "turn $turn, on"
+	[ "$turn" -ne 1 ] || {
+		said 'cleancache enabled$'
+		holds 'one line about it' "$(dmesg | grep -c "$first")" -eq 1
+	}
 	squeeze 40
 	holds "turn $turn: pages are there" "$(counter stored_pages)" -gt 500
 	echo off >$word

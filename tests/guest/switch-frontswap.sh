@@ -8,6 +8,8 @@
 
 word=/sys/module/zcache/parameters/frontswap
 zswap=/sys/module/zswap/parameters/enabled
+# said LINE: it is in the log.
+said() { dmesg | grep -q "$1" || fail "the log has no '$1'"; }
 # status TEXT: of the swap half.
 status() {
 	holds 'status' "$(sed -n 's/^frontswap: //p' "$Z/status")" = "$1"
@@ -15,6 +17,7 @@ status() {
 
 holds 'off at boot' "$(cat $word)" = off
 status 'off: boot word nofrontswap'
+said 'zcache: cleancache enabled: no filesystem takes part$'
 make_swap /dev/ubda
 make_cgroup load 24M
 # Turned on and off under its feet: each page is checked.
@@ -44,6 +47,7 @@ for turn in 1 2 3; do
 	holds "turn $turn: they are used up" "$(counter pers_stored_pages)" -lt "$left"
 done
 wait $load || fail 'a page was wrong'
+said 'zcache: frontswap enabled$'
 held_only_in_use 'off'
 holds 'none was lost' "$(counter failed_pers_gets)" -eq 0
 swapoff /dev/ubda
@@ -55,10 +59,13 @@ echo 1 >$zswap || fail 'zswap cannot be turned on'
 if echo on 2>/dev/null >$word; then fail 'both are on'; fi
 holds 'it stays off' "$(cat $word)" = off
 status 'off: zswap is on or holds pages (-16)'
-dmesg | grep -q 'frontswap not enabled: zswap is on' || fail 'no line in the log'
+said 'zcache: frontswap not enabled: zswap is on'
 echo 0 >$zswap
 echo on >$word || fail 'it cannot be turned on after zswap'
 status 'on: no swap area takes part'
+said 'zcache: frontswap enabled: no swap area takes part$'
+! dmesg | grep ' frontswap: swap area' || fail 'it was there before'
 swapon /dev/ubda
 status on
+said ' frontswap: swap area 0 takes part$'
 swapoff /dev/ubda
