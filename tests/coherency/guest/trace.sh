@@ -114,10 +114,10 @@ remove ext4
 make_swap /dev/ubda
 make_cgroup victim max
 echo >"$T/trace"
-# swap_and_read [COMMAND]: which is run while a part of the lines is swapped.
+# swap_and_read COMMAND: which is run while a part of the lines is swapped.
 # shellcheck disable=SC2016
 swap_and_read() {
-	in_cgroup awk -v reclaim="$CGROUP/memory.reclaim" -v meanwhile="${1:-:}" 'BEGIN {
+	in_cgroup awk -v reclaim="$CGROUP/memory.reclaim" -v meanwhile="$1" 'BEGIN {
 		for (i = 0; i < 20000; i++)
 			text[i] = "this is line " i
 		print "1M swappiness=max" >reclaim
@@ -128,7 +128,7 @@ swap_and_read() {
 				exit 1
 	}' || fail 'a swapped line is wrong'
 }
-swap_and_read
+swap_and_read :
 look
 holds 'swapped pages were put' "$(traced put swap object=0 result=stored)" -gt 50
 holds 'and found' "$(traced get swap object=0 result=hit)" -gt 50
