@@ -8,7 +8,8 @@ help:
 	@echo '                and with RAM to spare (FULL=1: a larger tree too)'
 	@echo 'make test       every test; the last line counts them'
 	@echo 'make bench      side by side: does zcache hurt, what do equal pages'
-	@echo '                gain and cost, what does a swapped page'
+	@echo '                gain and cost, what does a swapped page, how long does'
+	@echo '                a put and a get take (about two hours)'
 	@echo 'make shell      a shell in a guest with zcache on, under pressure'
 	@echo 'make stats      watch the counters: here, or in that guest, or start one'
 	@echo 'make doctor     is this machine fit, and what would be installed'
@@ -27,5 +28,5 @@ run test shell stats doctor lint series rebase-check check-arm64 uninstall distc
 	@sh scripts/$@
 
 bench:
-	@result=0; for bench in policy twotrees swap-cost; do \
+	@result=0; for bench in policy twotrees swap-cost latency; do \
 		sh bench/$$bench || result=1; done; exit $$result
