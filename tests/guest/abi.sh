@@ -75,14 +75,5 @@ holds 'chunk counts are all compressed pages' \
 	"$(awk '{ for (i = 1; i <= 64; i++) n += $i; print n }' \
 		"$Z/zbud_cumul_chunk_counts")" -eq "$(counter zbud_cumul_zpages)"
 
-# Times, of which none is further out than the next.
-for hook in eph_put eph_get; do
-	holds "$hook was timed" "$(counter timing_$hook)" -gt 100
-	p50=$(counter timing_${hook}_p50_ns) p99=$(counter timing_${hook}_p99_ns)
-	holds "$hook: p50 below p99" "$p50" -le "$p99"
-	holds "$hook: p99 below p999" "$p99" -le "$(counter timing_${hook}_p999_ns)"
-	mean=$(($(counter timing_${hook}_ns) / $(counter timing_$hook)))
-	# Half of the times are p50 or more, so the mean is at least half of it; a
-	# quarter leaves room for the width of a bucket.
-	holds "$hook: a mean that fits p50" "$mean" -ge $((p50 / 4))
-done
+timed eph_put
+timed eph_get

@@ -13,6 +13,18 @@ fail() {
 # counter NAME
 counter() { cat "$Z/$1"; }
 
+# timed HOOK: it was, and none of its times is further out than the next.
+timed() {
+	holds "$1 was timed" "$(counter "timing_$1")" -gt 100
+	p50=$(counter "timing_$1_p50_ns") p99=$(counter "timing_$1_p99_ns")
+	holds "$1: p50 below p99" "$p50" -le "$p99"
+	holds "$1: p99 below p999" "$p99" -le "$(counter "timing_$1_p999_ns")"
+	mean=$(($(counter "timing_$1_ns") / $(counter "timing_$1")))
+	# Half of the times are p50 or more, so the mean is at least half of it; a
+	# quarter leaves room for the width of a bucket.
+	holds "$1: a mean that fits p50" "$mean" -ge $((p50 / 4))
+}
+
 # soon COUNTER OPERATOR NUMBER: waits until that is true, half a minute at most on
 # a slow machine. What is true then is for the next line of the test to say.
 soon() {

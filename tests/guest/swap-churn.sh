@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Every page goes out and in again and again, in a small area: zero pages that
 # become something else and turn to zero again, slots that are used anew.
-# guest: ram=96M disk=128M words=zcache
+# guest: ram=96M disk=128M words=zcache,zcache_timing
 # shellcheck source=tests/guest/lib.sh
 . /run/src/tests/guest/lib.sh
 
@@ -17,5 +17,7 @@ for seed in 7 8; do
 done
 holds 'each slot was used many times' "$(counter pers_puts)" -gt 10000
 holds 'none was lost' "$(counter failed_pers_gets)" -eq 0
+timed pers_put
+timed pers_get
 swapoff /dev/ubda
 no_swapped_page 'after swapoff'
