@@ -35,6 +35,12 @@ look() {
 	echo >"$T/trace"
 }
 
+# forget: what was traced, which is in memory as well, many megabytes at times.
+forget() {
+	: >/tmp/trace
+	echo >"$T/trace"
+}
+
 # kill_for_memory COMMAND...: which says that memory has run out. What is killed
 # is a process that waits for it.
 kill_for_memory() {
@@ -95,17 +101,20 @@ sync
 cat /run/mnt/d/large >/dev/null
 look
 holds 'pages left for others' "$(traced evict file reason=room)" -gt 100
+forget
 evicted=$(counter evicted_raw_pages)
-squeeze 60
+squeeze 50
 look
 holds 'frames went' "$(($(counter evicted_raw_pages) - evicted))" -gt 100
 holds 'pages left under pressure' "$(traced evict file reason=pressure)" -gt 100
-# Nobody is killed for memory before all of it was given back.
+# Nobody is killed for memory before all of it was given back. What is read on
+# the way may take some again.
 cat /run/mnt/d/large >/dev/null
-holds 'there are frames again' "$(counter frames)" -gt 100
-echo >"$T/trace"
+frames=$(counter frames)
+holds 'there are frames again' "$frames" -gt 1000
+forget
 kill_for_memory sh -c "$no_memory"
-holds 'no frame is left' "$(counter frames)" -eq 0
+holds 'hardly a frame is left' "$(counter frames)" -lt $((frames / 10))
 look
 holds 'pages left before a kill' "$(traced evict file reason=oom)" -gt 100
 remove ext4
