@@ -9,7 +9,7 @@ help:
 	@echo 'make test       every test; the last line counts them'
 	@echo 'make bench      side by side: does zcache hurt, what do equal pages'
 	@echo '                gain and cost, what does a swapped page, how long does'
-	@echo '                a put and a get take (about two hours)'
+	@echo '                a put and a get take (hours)'
 	@echo 'make shell      a shell in a guest with zcache on, under pressure'
 	@echo 'make stats      watch the counters: here, or in that guest, or start one'
 	@echo 'make doctor     is this machine fit, and what would be installed'
