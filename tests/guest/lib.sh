@@ -13,6 +13,9 @@ fail() {
 # counter NAME
 counter() { cat "$Z/$1"; }
 
+# said PATTERN: the kernel's log has such a line.
+said() { dmesg | grep -q "$1" || fail "the log has no '$1'"; }
+
 # timed HOOK: it was, and none of its times is further out than the next.
 timed() {
 	holds "$1 was timed" "$(counter "timing_$1")" -gt 100

@@ -7,8 +7,6 @@
 . /run/src/tests/guest/lib.sh
 
 word=/sys/module/zcache/parameters/cleancache
-# said LINE: it is in the log.
-said() { dmesg | grep -q "zcache: $1" || fail "the log has no '$1'"; }
 # status TEXT: of the file half.
 status() {
 	holds 'status' "$(sed -n 's/^cleancache: //p' "$Z/status")" = "$1"
@@ -16,8 +14,8 @@ status() {
 
 holds 'off at boot' "$(cat $word)" = off
 status 'off: boot word nocleancache'
-said 'cleancache not enabled: boot word nocleancache'
-said 'frontswap enabled: no swap area takes part$'
+said 'zcache: cleancache not enabled: boot word nocleancache'
+said 'zcache: frontswap enabled: no swap area takes part$'
 for odd in maybe '' 1; do
 	if echo "$odd" 2>/dev/null >$word; then fail "'$odd' was taken"; fi
 done
@@ -37,11 +35,11 @@ holds 'nor looked for' "$(counter eph_gets)" -eq 0
 echo on >$word
 holds 'on' "$(cat $word)" = on
 status 'on: no filesystem takes part'
-said 'cleancache enabled: no filesystem takes part$'
+said 'zcache: cleancache enabled: no filesystem takes part$'
 same 'first pass with it on'
 status on
 first='cleancache: the first filesystem takes part: ext4 on ubda$'
-said "$first"
+said "zcache: $first"
 same 'second pass'
 same 'third pass'
 holds 'pages were stored' "$(counter eph_puts)" -gt 3000
@@ -55,7 +53,7 @@ echo off >$word
 nothing_held 'off'
 holds 'off: no spare frame' "$(counter zbpg_unused_list_count)" -eq 0
 status 'off: switched off'
-said 'cleancache disabled'
+said 'zcache: cleancache disabled'
 puts=$(counter eph_puts) gets=$(counter eph_gets)
 same 'off again'
 holds 'off: no page was stored' "$(counter eph_puts)" -eq "$puts"
@@ -67,7 +65,7 @@ for turn in 1 2 3 4; do
 	squeeze 40
 	same "turn $turn, on"
 	[ "$turn" -ne 1 ] || {
-		said 'cleancache enabled$'
+		said 'zcache: cleancache enabled$'
 		holds 'one line about it' "$(dmesg | grep -c "$first")" -eq 1
 	}
 	squeeze 40

@@ -8,8 +8,6 @@
 
 word=/sys/module/zcache/parameters/frontswap
 zswap=/sys/module/zswap/parameters/enabled
-# said LINE: it is in the log.
-said() { dmesg | grep -q "$1" || fail "the log has no '$1'"; }
 # status TEXT: of the swap half.
 status() {
 	holds 'status' "$(sed -n 's/^frontswap: //p' "$Z/status")" = "$1"
