@@ -282,8 +282,8 @@ impl Dedup {
         })
     }
 
-    /// For [`Dedup::hash`], soon: what that reads of the page comes while the caller looks at the
-    /// page for itself. Does not sleep.
+    /// For [`Dedup::hash`], soon: what that reads of the page comes from memory while the caller
+    /// looks up what is known of it. Does not sleep.
     pub(crate) fn expect(&self, mode: Mode, page: &PageBytes) {
         if mode != Mode::Off {
             self.key.expect(page);
@@ -343,7 +343,7 @@ impl Dedup {
     ///
     /// [`None`] if there is no memory: the page can be stored all the same.
     pub(crate) fn prepare(&self, hash: Hash, flags: Flags) -> Option<Prepared<'_>> {
-        let mut place = self.shard(hash.shard).lock().prepare();
+        let mut place = self.shard(hash.shard).lock().prepare(hash.tag, hash.entry);
         if place.is_none() {
             if self.shard(hash.shard).lock().is_full() {
                 return None;
@@ -351,13 +351,13 @@ impl Dedup {
             let segment = self.attempt(|| Contents::allocate(flags))?;
             let mut shard = self.shard(hash.shard).lock();
             let excess = shard.contents.add(segment);
-            place = shard.prepare();
+            place = shard.prepare(hash.tag, hash.entry);
             drop(shard);
             drop(excess);
         }
         Some(Prepared {
             dedup: self,
-            hash,
+            shard: hash.shard,
             place: place?,
         })
     }
@@ -465,14 +465,14 @@ impl Dedup {
 #[must_use = "if unused, it is given back at once"]
 pub(crate) struct Prepared<'a> {
     dedup: &'a Dedup,
-    hash: Hash,
+    shard: u32,
     place: u32,
 }
 
 impl Prepared<'_> {
-    /// The name that the descriptor will have.
+    /// The name of the descriptor.
     pub(crate) fn name(&self) -> Name {
-        Name::new(self.hash.shard, self.place)
+        Name::new(self.shard, self.place)
     }
 
     /// Lets others find the copy. It has one entry, that of the page that was hashed; its
@@ -480,21 +480,15 @@ impl Prepared<'_> {
     pub(crate) fn publish(self, copy: u32) {
         self.dedup.stats.contents.add(1);
         self.dedup.stats.entries.add(1);
-        self.dedup.shard(self.hash.shard).lock().publish(
-            self.place,
-            self.hash.tag,
-            copy,
-            self.hash.entry,
-        );
+        let shard = self.dedup.shard(self.shard);
+        shard.lock().publish(self.place, copy);
         mem::forget(self);
     }
 }
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        self.dedup
-            .shard(self.hash.shard)
-            .lock()
-            .give_back(self.place);
+        let shard = self.dedup.shard(self.shard);
+        shard.lock().give_back(self.place);
     }
 }

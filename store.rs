@@ -172,6 +172,14 @@ impl Owner {
     }
 }
 
+/// Why a page of a file is not even looked at.
+enum Unwanted {
+    /// Others of its file did not shrink.
+    Poor,
+    /// Its file streams through.
+    Streams,
+}
+
 /// Where a page may go.
 struct Room<'a> {
     /// A frame. Without one, only a hole will do.
@@ -225,8 +233,8 @@ pub(crate) struct PutTimes {
     pub(crate) found: Times,
     /// Those that were compressed and stored.
     pub(crate) stored: Times,
-    /// What deduplication took of `stored`, with the first look at the page, which it prolongs, and
-    /// three times to look at the clock in it.
+    /// What deduplication took of `stored`, with all that comes before, as both wait for memory at
+    /// the same time, and three times to look at the clock in it.
     pub(crate) missed: Times,
     /// To look at the clock.
     pub(crate) nothing: Times,
@@ -554,11 +562,17 @@ impl Store {
             return Err(ENOSPC);
         }
         let flags = policy::put_flags();
-        let before = self.history.put(back);
-        self.suits(back, before)?;
         let timer = Timer::start();
         let mode = (self.dedup_mode)();
-        self.dedup.expect(mode, page);
+        let unwanted = self.unwanted(back);
+        if unwanted.is_none() {
+            // Before the history, which is in memory too.
+            self.dedup.expect(mode, page);
+        }
+        let before = self.history.put(back);
+        if let Some(unwanted) = unwanted {
+            self.refuse(unwanted, back, before)?;
+        }
         if let Some(word) = codec::same_filled(page) {
             self.poor.note(back, true);
             return self.create_same(word);
@@ -603,25 +617,36 @@ impl Store {
         Ok(Form::Same(word))
     }
 
-    /// Is a page that was put `before` times of late worth a try, by what is known of its file?
+    /// What speaks against a page, by what is known of its file.
+    fn unwanted(&self, back: BackRef) -> Option<Unwanted> {
+        if self.policy.admits_all() {
+            None
+        } else if self.poor.refuses(back) {
+            Some(Unwanted::Poor)
+        } else {
+            let streams = self.streams.refuses(back, self.policy.stream());
+            streams.then_some(Unwanted::Streams)
+        }
+    }
+
+    /// Refuses a page that was put `before` times of late, unless that speaks for it.
     ///
     /// Errors as [`Store::create_ephemeral`].
-    fn suits(&self, back: BackRef, before: u8) -> Result {
-        if self.policy.admits_all() {
-            return Ok(());
+    fn refuse(&self, unwanted: Unwanted, back: BackRef, before: u8) -> Result {
+        match unwanted {
+            Unwanted::Poor => {
+                self.stats.poor_file.add(1);
+                Err(EPERM)
+            }
+            // Of a file that streams, the history takes one page in a hundred for one that was put
+            // before. In a second round so was the page behind it, which in the first has yet to
+            // come.
+            Unwanted::Streams if before > 0 && self.history.count(next(back)) > 0 => Ok(()),
+            Unwanted::Streams => {
+                self.stats.stream.add(1);
+                Err(EAGAIN)
+            }
         }
-        if self.poor.refuses(back) {
-            self.stats.poor_file.add(1);
-            return Err(EPERM);
-        }
-        // Of a file that streams, the history takes one page in a hundred for one that was put
-        // before. In a second round so was the page behind it, which in the first has yet to come.
-        let again = || before > 0 && self.history.count(next(back)) > 0;
-        if self.streams.refuses(back, self.policy.stream()) && !again() {
-            self.stats.stream.add(1);
-            return Err(EAGAIN);
-        }
-        Ok(())
     }
 
     /// Compresses a page that was put `before` times of late, if it may go anywhere.

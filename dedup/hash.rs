@@ -64,11 +64,12 @@ impl Key {
         key
     }
 
-    /// For [`Key::hash`], soon: reads a byte of each line, all at the same time as what else of the
-    /// page the caller looks at.
+    /// For [`Key::hash`], soon: reads a byte of each line. They come from memory all at the same
+    /// time, while the caller looks up other things.
     ///
     /// To prefetch them had less of that effect: what a put that found nothing took for that was
-    /// 0.61 to 0.64 us, and 0.46 to 0.49 with this (an AMD EPYC, a guest of user-mode Linux).
+    /// 0.61 to 0.64 us, and 0.46 to 0.49 with this (an AMD EPYC, a guest of user-mode Linux, with
+    /// nothing to look up in between).
     pub(super) fn expect(&self, page: &PageBytes) {
         let mut all = 0;
         for start in self.starts {

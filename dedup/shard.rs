@@ -246,23 +246,20 @@ impl Bucket {
 
     /// The places of those that may have this tag.
     fn places(&self, tag: u32) -> impl Iterator<Item = u32> + '_ {
+        // All slots, though those behind the last one are empty: processors guess a loop of a fixed
+        // length right.
         self.0
             .iter()
-            .take_while(|slot| **slot != Self::NONE)
-            .filter(move |slot| **slot >> 24 == Self::part(tag))
+            .filter(move |slot| **slot >> 24 == Self::part(tag) && **slot != Self::NONE)
             .map(|slot| slot & Self::PLACE)
     }
 
     /// Adds a content. If that leaves no slot for the oldest, returns its place.
     fn push(&mut self, tag: u32, place: u32) -> Option<u32> {
-        let mut last = Self::part(tag) << 24 | place;
-        for slot in &mut self.0 {
-            mem::swap(slot, &mut last);
-            if last == Self::NONE {
-                return None;
-            }
-        }
-        Some(last & Self::PLACE)
+        let [.., oldest] = self.0;
+        self.0.copy_within(..WAYS - 1, 1);
+        self.0[0] = Self::part(tag) << 24 | place;
+        (oldest != Self::NONE).then_some(oldest & Self::PLACE)
     }
 
     fn remove(&mut self, place: u32) {
@@ -437,7 +434,7 @@ impl Shard {
         let bucket = self.bucket(tag);
         for place in self.buckets[bucket].places(tag) {
             let content = self.contents.at(place);
-            let here = (content.tag ^ tag) & TAG == 0;
+            let here = (content.tag ^ tag) & TAG == 0 && content.copy != NO_COPY;
             if here && pool.is_none_or(|pool| pool == content.entry.pool) {
                 if skip == 0 {
                     return Some(place);
@@ -470,22 +467,16 @@ impl Shard {
         Join::Done(self.contents.at(place).copy)
     }
 
-    /// Sets a descriptor apart. It is not found until it is published.
-    pub(super) fn prepare(&mut self) -> Option<u32> {
-        self.contents.take()
-    }
-
-    /// Gives back a descriptor that is in no bucket.
-    pub(super) fn give_back(&mut self, place: u32) {
-        self.contents.put_back(place);
-    }
-
-    /// Makes a descriptor that was set apart one of a copy, with one entry.
+    /// Sets a descriptor apart, with one entry. It is not found until it is published.
+    ///
+    /// It is in its bucket at once: after a miss, and before the page is compressed, that line is
+    /// at hand.
     // PANIC: As for `hide`.
-    pub(super) fn publish(&mut self, place: u32, tag: u32, copy: u32, entry: Entry) {
+    pub(super) fn prepare(&mut self, tag: u32, entry: Entry) -> Option<u32> {
+        let place = self.contents.take()?;
         *self.contents.at(place) = Content {
             tag: tag & TAG,
-            copy,
+            copy: NO_COPY,
             more: NIL,
             entry,
         };
@@ -493,6 +484,18 @@ impl Shard {
         if let Some(oldest) = self.buckets[bucket].push(tag, place) {
             self.contents.at(oldest).tag |= HIDDEN;
         }
+        Some(place)
+    }
+
+    /// Gives back a descriptor.
+    pub(super) fn give_back(&mut self, place: u32) {
+        self.hide(place);
+        self.contents.put_back(place);
+    }
+
+    /// Makes a descriptor that was set apart the one of a copy.
+    pub(super) fn publish(&mut self, place: u32, copy: u32) {
+        self.contents.at(place).copy = copy;
     }
 
     /// Whether this is the descriptor of that copy.
@@ -515,7 +518,6 @@ impl Shard {
         let first = content.more;
         if content.entry == entry {
             if first == NIL {
-                self.hide(place);
                 self.give_back(place);
                 return Left::Nothing;
             }

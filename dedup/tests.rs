@@ -649,17 +649,17 @@ mod suite {
         let entry = Entry::of(back(1, 0)).ok_or(EINVAL)?;
         let tag = |n: u32| n.wrapping_mul(0x9e37_79b9) & TAG;
         for n in 0..1500 {
-            let place = match shard.prepare() {
+            let place = match shard.prepare(tag(n), entry) {
                 Some(place) => place,
                 None => {
                     assert!(shard
                         .contents
                         .add(Contents::allocate(GFP_KERNEL)?)
                         .is_none());
-                    shard.prepare().ok_or(EINVAL)?
+                    shard.prepare(tag(n), entry).ok_or(EINVAL)?
                 }
             };
-            shard.publish(place, tag(n), n, entry);
+            shard.publish(place, n);
             if n % 31 == 0 || n > 1480 {
                 for m in 0..=n {
                     let place = shard.find(tag(m), None, 0).ok_or(EINVAL)?;
@@ -691,8 +691,8 @@ mod suite {
         let entry = Entry::of(back(1, 0)).ok_or(EINVAL)?;
         let mut places = [0; WAYS as usize + 4];
         for (place, copy) in places.iter_mut().zip(0..) {
-            *place = shard.prepare().ok_or(EINVAL)?;
-            shard.publish(*place, TAG_OF_ALL, copy, entry);
+            *place = shard.prepare(TAG_OF_ALL, entry).ok_or(EINVAL)?;
+            shard.publish(*place, copy);
         }
         let found = |shard: &mut Shard, copies: &[u32]| {
             let all = copies.iter().enumerate().all(|(skip, copy)| {
@@ -727,11 +727,45 @@ mod suite {
         Ok(())
     }
 
+    /// It has a slot from the start, and takes it along when it goes.
+    #[test]
+    fn nobody_finds_a_content_without_a_copy() -> Result {
+        let mut shard = Shard::new(64, 0)?;
+        assert!(shard
+            .contents
+            .add(Contents::allocate(GFP_KERNEL)?)
+            .is_none());
+        let entry = Entry::of(back(1, 0)).ok_or(EINVAL)?;
+        let stored = shard.prepare(5, entry).ok_or(EINVAL)?;
+        shard.publish(stored, 7);
+        // As many as there are slots: the one before them is pushed out by the last.
+        for last in 1..=16 {
+            let mut places = KVec::new();
+            for _ in 0..last {
+                let place = shard.prepare(5, entry).ok_or(EINVAL)?;
+                assert!(shard.an_entry(place, u32::MAX).is_none());
+                places.push(place, GFP_KERNEL)?;
+            }
+            let here = (last < 16).then_some(stored);
+            assert_eq!(shard.find(5, None, 0), here);
+            assert_eq!(shard.find(5, None, 1), None);
+            for place in places {
+                shard.give_back(place);
+            }
+            assert_eq!(shard.find(5, None, 0), here);
+        }
+        assert!(shard.leave(stored, 7, entry) == Left::Nothing);
+        assert_eq!(shard.used(), (0, 0));
+        assert_eq!(shard.find(5, None, 0), None);
+        Ok(())
+    }
+
     #[test]
     fn a_full_table_takes_no_more() -> Result {
         let mut shard = Shard::new(40, 0)?;
+        let entry = Entry::of(back(1, 0)).ok_or(EINVAL)?;
         while !shard.is_full() {
-            match shard.prepare() {
+            match shard.prepare(0, entry) {
                 Some(_) => (),
                 None => {
                     let _ = shard.contents.add(Contents::allocate(GFP_KERNEL)?);
@@ -739,7 +773,7 @@ mod suite {
             }
         }
         assert!(shard.used().0 >= 40);
-        assert!(shard.prepare().is_none());
+        assert!(shard.prepare(0, entry).is_none());
         assert!(shard
             .contents
             .add(Contents::allocate(GFP_KERNEL)?)

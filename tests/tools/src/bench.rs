@@ -104,7 +104,7 @@ fn put_stored(round: &Round) -> Option<f64> {
     clocked(round, "timing_stored", 6)
 }
 
-/// What of a stored put is for equal pages, and the first look at the page.
+/// What of a stored put is for equal pages, and all that comes before.
 fn put_missed(round: &Round) -> Option<f64> {
     clocked(round, "timing_missed", 3)
 }
