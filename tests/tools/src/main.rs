@@ -6,6 +6,7 @@
 mod bench;
 mod counters;
 mod device;
+mod distinct;
 mod eater;
 mod load;
 mod manifest;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: zcache-tools tree --to DIR --manifest FILE --mib N [--min-kib N]
                          --text DIR --binaries DIR...
+       zcache-tools distinct DIR
        zcache-tools manifest DIR FILE
        zcache-tools scan --arm NAME --root DIR --manifest FILE --json FILE
                          --device NAME [--passes N] [--asked-ms N]
@@ -92,6 +94,10 @@ fn run() -> Result<bool> {
             text: options.text.context("--text is missing")?,
             binaries: options.binaries,
         }),
+        Some("distinct") => match options.files.as_slice() {
+            [root] => distinct::make(root),
+            _ => bail!("{USAGE}"),
+        },
         Some("manifest") => match options.files.as_slice() {
             [root, file] => manifest::write(root, file).map(|_| true),
             _ => bail!("{USAGE}"),
