@@ -431,6 +431,11 @@ impl Store {
         self.zbud.frames() + self.persistent.xvmalloc().frames()
     }
 
+    /// The most frames ever held on either side, added up.
+    pub(crate) fn frames_max(&self) -> usize {
+        self.zbud.frames_max() + self.persistent.xvmalloc().frames_max()
+    }
+
     /// Frames that are allowed now.
     pub(crate) fn allowed(&self) -> usize {
         let beside = self.policy.beside(self.persistent.xvmalloc().frames());

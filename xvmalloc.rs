@@ -222,6 +222,8 @@ pub(crate) struct Xvmalloc {
     heap: SpinLock<Heap>,
     /// A copy of [`Stats::frames`], to be read without the lock.
     frames: Atomic<usize>,
+    /// The most that it ever was.
+    frames_max: Atomic<usize>,
     /// Allocations to go until one fails, for tests. 0 means none.
     #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
     fail: Atomic<u32>,
@@ -234,6 +236,7 @@ impl Xvmalloc {
         try_pin_init!(Self {
             heap <- new_spinlock!(Heap::new(max, RUNS_PER_FRAME)?, "xvmalloc"),
             frames: Atomic::new(0),
+            frames_max: Atomic::new(0),
             #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
             fail: Atomic::new(0),
         })
@@ -505,6 +508,11 @@ impl Xvmalloc {
         self.frames.load(Relaxed)
     }
 
+    /// The most frames that were ever owned.
+    pub(crate) fn frames_max(&self) -> usize {
+        self.frames_max.load(Relaxed)
+    }
+
     /// Frames allowed.
     // The policy knows, and tests ask.
     #[cfg_attr(not(CONFIG_ZCACHE_KUNIT_TEST), allow(dead_code))]
@@ -571,7 +579,12 @@ impl Xvmalloc {
     fn drop_spare(&self, mut heap: Guard<'_, Heap, SpinLockBackend>, wanted: u32) -> bool {
         let page = heap.surplus(wanted);
         // CAST: At most 2^31.
-        self.frames.store(heap.stats.frames as usize, Relaxed);
+        let frames = heap.stats.frames as usize;
+        self.frames.store(frames, Relaxed);
+        // Written under the lock only.
+        if self.frames_max.load(Relaxed) < frames {
+            self.frames_max.store(frames, Relaxed);
+        }
         drop(heap);
         page.is_some()
     }

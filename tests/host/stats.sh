@@ -67,6 +67,7 @@ fi
 ends 0 stats --json
 json 'it["on"] and it["counters"]["eph_hits"] == 3000'
 json 'it["eph_hit_percent"] == 75 and it["pages_per_frame"] == 1.5'
+json 'it["dedup_ratio"] == 1.6'
 json 'it["pers_hit_percent"] is None and "per_second" not in it'
 json '"zbud_unbuddied_list_counts" not in it["counters"]'
 ends 0 stats --prometheus
