@@ -585,6 +585,8 @@ impl Store {
         let hash = self.dedup.hash(mode, page, back);
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
+                // Its equal did shrink.
+                self.poor.note(back, true);
                 self.times.found.add(timer.elapsed());
                 self.times.nothing.add(Timer::start().elapsed());
                 return Ok(Form::Bud(Bud::from_raw(copy), Some(name)));

@@ -4,12 +4,21 @@
 
 use super::*;
 
-use crate::tmem::{
-    ClientId,
-    Oid,
-    Tmem, //
+use crate::{
+    test_pages::{
+        noisy,
+        of_file, //
+    },
+    tmem::{
+        ClientId,
+        Oid,
+        Tmem, //
+    }, //
 };
-use kernel::sync::SetOnce;
+use kernel::{
+    page::PAGE_SIZE,
+    sync::SetOnce, //
+};
 
 /// What the stores of this suite share: 0 nothing, 1 in a pool, 2 everything.
 static MODE: Atomic<u32> = Atomic::new(0);
@@ -252,6 +261,28 @@ mod suite {
         }
         assert_eq!(store.zbud().frames(), 0);
         assert_eq!(store.dedup().stats().stale.now(), 0);
+        Ok(())
+    }
+
+    /// Or a copy of a file would lose those of its pages that cost no frame.
+    #[test]
+    fn a_page_that_is_here_ends_a_streak() -> Result {
+        let store = new_store(100)?;
+        let mut page = blank_page()?;
+        put(&store, &mut page, 1, 5)?;
+        let (text, noise) = (page, noisy(1, PAGE_SIZE)?);
+        let put = |page: &PageBytes, index| {
+            let back = of_file(2, index);
+            store.create(Kind::Ephemeral, page, back)
+        };
+        for index in 0..1000 {
+            assert!(put(&noise, index).is_err());
+        }
+        // One in a few is tried.
+        let found = (1000..2000).find(|index| put(&text, *index).is_ok());
+        let next = found.ok_or(EINVAL)? + 1;
+        assert_eq!(store.dedup.stats().found.now(), 1);
+        assert_eq!(put(&noise, next).err(), Some(E2BIG));
         Ok(())
     }
 
