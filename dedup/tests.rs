@@ -727,6 +727,92 @@ mod suite {
         Ok(())
     }
 
+    /// What is here when a limit is raised serves those that have a part in it, also if it was being
+    /// put meanwhile, and takes nothing along from the new table when it goes.
+    #[test]
+    fn a_larger_table_begins_empty_and_loses_nothing() -> Result {
+        for collide in [false, true] {
+            let mut rig = Rig::new()?;
+            rig.dedup.collide(collide);
+            for index in 0..6 {
+                assert_eq!(rig.put(back(1, index), index as u8 / 2)?, index % 2 == 1);
+            }
+            rig.fill(9);
+            let hash = |rig: &Rig, index| rig.dedup.hash(rig.mode, &rig.page, back(1, index));
+            let late = hash(&rig, 6).ok_or(EINVAL)?;
+            let late = rig.dedup.prepare(late, GFP_KERNEL).ok_or(ENOMEM)?;
+            let unused = hash(&rig, 7).ok_or(EINVAL)?;
+            let unused = rig.dedup.prepare(unused, GFP_KERNEL).ok_or(ENOMEM)?;
+            let before = rig.dedup.metadata_bytes();
+            rig.dedup.enlarge(10 * FRAMES)?;
+            assert!(rig.dedup.metadata_bytes() > before);
+            drop(unused);
+            let (name, copy) = (late.name(), rig.new_copy()?);
+            late.publish(copy);
+            rig.enter(back(1, 6), name, copy)?;
+            assert!(rig.sound());
+
+            // Each is stored once more, and found from then on.
+            for (seed, index) in [0, 1, 2, 9].into_iter().zip((10..).step_by(2)) {
+                assert!(!rig.put(back(1, index), seed)?);
+                assert!(rig.put(back(1, index + 1), seed)?);
+            }
+            assert_eq!((rig.contents(), rig.copies()), (8, 8));
+            // Old ones go in all ways.
+            assert!(rig.evict(back(1, 0))?);
+            assert_eq!(rig.seed(back(1, 1)), None);
+            assert!(rig.flush(back(1, 2)));
+            assert_eq!(rig.seed(back(1, 3)), Some(1));
+            assert!(rig.flush(back(1, 3)));
+            assert!(rig.evict(back(1, 6))?);
+            for (seed, index) in [0, 1, 2, 9].into_iter().zip(20..) {
+                assert!(rig.put(back(1, index), seed)?);
+            }
+            assert!(rig.sound());
+            rig.dedup.enlarge(20 * FRAMES)?;
+            rig.dedup.enlarge(5 * FRAMES)?;
+            assert!(!rig.put(back(1, 30), 2)?);
+            for index in 0..=30 {
+                rig.flush(back(1, index));
+            }
+            assert!(rig.clean());
+        }
+        Ok(())
+    }
+
+    /// A page for which there is no descriptor, or no place in one, is one without; no memory was
+    /// asked for.
+    #[test]
+    fn what_a_full_table_has_no_place_for_shares_nothing() -> Result {
+        let mut rig = Rig::new()?;
+        rig.dedup.collide(true);
+        // One segment of each kind, where all of one hash are.
+        let small = Shard::new(1, 1)?;
+        let large = mem::replace(&mut *rig.dedup.shard(0).lock(), small);
+        drop(large);
+        for seed in 0..42 {
+            assert!(!rig.put(back(1, seed), seed as u8)?);
+        }
+        assert_eq!(rig.put(back(1, 42), 42).err(), Some(ENOMEM));
+        let mut index = 100;
+        for (seed, times) in [(41, 31), (40, 31), (39, 2)] {
+            for _ in 0..times {
+                assert!(rig.put(back(1, index), seed)?);
+                index += 1;
+            }
+        }
+        for seed in 39..42 {
+            assert_eq!(rig.put(back(1, index), seed).err(), Some(ENOMEM));
+        }
+        assert_eq!(rig.dedup.stats.failed_alloc.now(), 0);
+        assert!(rig.sound());
+        for index in 0..index {
+            rig.flush(back(1, index));
+        }
+        assert!(rig.clean());
+        Ok(())
+    }
+
     /// It has a slot from the start, and takes it along when it goes.
     #[test]
     fn nobody_finds_a_content_without_a_copy() -> Result {
