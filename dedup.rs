@@ -24,7 +24,9 @@
 //! *What does it cost in memory?* 24 bytes a descriptor, 16 for each entry beyond the first, in
 //! segments of 1 KiB; beforehand, 16 bytes for each frame that the store may have, which are for
 //! the table that descriptors are found by. Where little is equal, that is 34 to 36 bytes a page in
-//! a full store. Descriptors die with their copies at once. To leave dead ones for later finders to
+//! a full store. There are [`MOST_CONTENTS`](shard::MOST_CONTENTS) in a shard at the most, enough for
+//! 512 GiB of frames with two copies each; further pages are stored without. Segments are not given back: they are for
+//! the descriptors to come. Descriptors die with their copies at once. To leave dead ones for later finders to
 //! remove would save the lock when a page goes, but a copy's number is soon given out anew, and
 //! then nothing but a comparison tells that a descriptor is dead.
 //!
@@ -173,7 +175,7 @@ pub(crate) struct Stats {
     pub(crate) differed: Gauge,
     /// Times that eviction spared a shared content.
     pub(crate) spared: Gauge,
-    /// Puts that got no descriptor, or no part in one, for want of memory.
+    /// Allocations that failed: for a descriptor, for a part in one, for larger tables.
     pub(crate) failed_alloc: Gauge,
     /// Names and entries that were not known: each one is a bug of the caller.
     pub(crate) stale: Gauge,
@@ -261,7 +263,8 @@ impl Dedup {
 
     /// What `page` is found by, and what its entry `back` will be known by.
     ///
-    /// [`None`] if it is not to share anything. Reads the page; does not sleep.
+    /// [`None`] if it is not to share anything. Reads the page; does not sleep. What
+    /// [`Dedup::find`] looks at first comes from memory while the caller looks up other things.
     pub(crate) fn hash(&self, mode: Mode, page: &PageBytes, back: BackRef) -> Option<Hash> {
         // Equal pages of other pools are not even in the same buckets.
         let scope = match mode {
@@ -273,10 +276,12 @@ impl Dedup {
         let hash = self.key.hash(page, scope);
         #[cfg(CONFIG_ZCACHE_KUNIT_TEST)]
         let hash = if self.collide.load(Relaxed) { 1 } else { hash };
+        // CAST: The upper bits and the lower ones, which `TAG` cuts to size.
+        let (shard, tag) = ((hash >> 60) as u32, hash as u32 & TAG);
+        self.shard(shard).lock().expect(tag);
         Some(Hash {
-            // CAST: The upper bits and the lower ones, which `TAG` cuts to size.
-            shard: (hash >> 60) as u32,
-            tag: hash as u32 & TAG,
+            shard,
+            tag,
             pool: (mode == Mode::Pool).then(|| entry.pool()),
             entry,
         })
@@ -341,7 +346,7 @@ impl Dedup {
 
     /// Sets a descriptor apart for a page that found no equal one. May allocate, with `flags`.
     ///
-    /// [`None`] if there is no memory: the page can be stored all the same.
+    /// [`None`] if there is no memory, or no room in the table: the page can be stored all the same.
     pub(crate) fn prepare(&self, hash: Hash, flags: Flags) -> Option<Prepared<'_>> {
         let mut place = self.shard(hash.shard).lock().prepare(hash.tag, hash.entry);
         if place.is_none() {

@@ -583,6 +583,7 @@ impl Store {
             return self.create_same(word);
         }
         let hash = self.dedup.hash(mode, page, back);
+        let fate = self.fate(back, before);
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {
                 // Its equal did shrink.
@@ -600,7 +601,7 @@ impl Store {
             missed += timer.elapsed();
             prepared
         };
-        let (bud, prepared) = self.create_bud(group, page, back, before, prepare)?;
+        let (bud, prepared) = self.create_bud(group, page, back, before, fate, prepare)?;
         let publishing = Timer::start();
         let name = prepared.map(|prepared| {
             let name = prepared.name();
@@ -656,16 +657,17 @@ impl Store {
         }
     }
 
-    /// Compresses a page that was put `before` times of late, if it may go anywhere.
+    /// Compresses a page that was put `before` times of late and has to follow `fate`, if it may go
+    /// anywhere.
     fn create_bud<'a>(
         &self,
         group: Group,
         page: &PageBytes,
         back: BackRef,
         before: u8,
+        fate: Option<Fate>,
         prepare: impl FnOnce() -> Option<Prepared<'a>>,
     ) -> Result<(Bud, Option<Prepared<'a>>)> {
-        let fate = self.fate(back, before);
         if fate == Some(Fate::Loses) {
             self.stats.neighbours.add(1);
             self.stats.full.add(1);
@@ -710,7 +712,8 @@ impl Store {
     /// Compresses a page that may go to `room`. It will belong to the descriptor that `prepare`
     /// makes, if it does.
     ///
-    /// Nobody knows that descriptor yet, so eviction gives up on a bud that it comes upon early.
+    /// That descriptor has no copy until it is published: nobody finds it, and eviction gives up on a
+    /// bud that it comes upon early.
     fn create_within<'a>(
         &self,
         room: Room<'_>,

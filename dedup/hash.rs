@@ -9,7 +9,7 @@
 //! all that short files have, and one out of each eighth.
 //!
 //! Pages that differ in other lines only have one hash. They are told apart by a comparison, a few
-//! of them; see `Shard::publish`. Which lines count is secret and random, as is the key: nobody
+//! of them; see `CANDIDATES`. Which lines count is secret and random, as is the key: nobody
 //! can do more than make his own puts slower.
 
 use crate::{

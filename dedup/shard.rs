@@ -20,7 +20,8 @@
 //! a descriptor in vain. In a bucket that is full, the oldest gives way: it is *hidden*, and serves
 //! those that have a part in it, but is not found again. With [`LOAD`] of the 16 slots in use in
 //! the mean, one in fifty is hidden, with eight one in two hundred. So there are no chains to
-//! follow, nothing to rehash, and nobody who stores pages of one hash makes others wait.
+//! follow, nothing to rehash, and nobody who stores pages of one hash makes others wait. A page that
+//! turns out not to shrink had a slot as well, for a moment, and may have hidden one for it.
 //!
 //! Nothing here sleeps, allocates or frees memory, or calls anybody.
 
@@ -55,7 +56,7 @@ pub(super) const TAG: u32 = (1 << 30) - 1;
 const SPARED: u32 = 1 << 30;
 
 /// Beside the tag: in no bucket, because it has as many entries as it may have, or there was no
-/// slot left for it.
+/// slot left for it. Those from before [`Shard::enlarge`] are in none either.
 const HIDDEN: u32 = 1 << 31;
 
 /// Descriptors of one tag that a put compares its page with, the newest first.
@@ -174,7 +175,7 @@ impl<T: Place, const N: usize> Places<T, N> {
         Some(place)
     }
 
-    /// For [`Places::take`], soon: reads what that does, along with what else the caller reads.
+    /// For [`Places::take`], soon: reads what that does.
     fn expect(&mut self) {
         if self.free != NIL {
             hint::black_box(*self.at(self.free).next());
@@ -281,6 +282,7 @@ pub(super) const MOST_CONTENTS: usize = (1 << 24) - 1024;
 pub(super) struct Content {
     /// [`TAG`], [`SPARED`], [`HIDDEN`].
     tag: u32,
+    /// Until it is published, [`NO_COPY`]: then nobody finds it.
     copy: u32,
     /// The first of its further entries, or the next free place.
     more: u32,
@@ -424,13 +426,19 @@ impl Shard {
         }
     }
 
+    /// For [`Shard::find`], soon: what that looks at first comes from memory meanwhile. Most pages
+    /// find nothing, and take a place next, so this is for both.
+    // PANIC: As for `hide`.
+    pub(super) fn expect(&mut self, tag: u32) {
+        self.contents.expect();
+        let [newest, ..] = self.buckets[self.bucket(tag)].0;
+        hint::black_box(newest);
+    }
+
     /// The descriptor of content `tag` that comes after `skip` others, if there is one. With a
     /// `pool`, only those that a page of that pool was stored for count.
     // PANIC: As for `hide`.
     pub(super) fn find(&mut self, tag: u32, pool: Option<u32>, mut skip: usize) -> Option<u32> {
-        // Most pages find nothing, and take a place next. It comes from memory, as the bucket does:
-        // both at the same time.
-        self.contents.expect();
         let bucket = self.bucket(tag);
         for place in self.buckets[bucket].places(tag) {
             let content = self.contents.at(place);
