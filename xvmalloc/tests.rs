@@ -618,6 +618,7 @@ mod cases {
         assert_eq!(rig.xv.frames(), 1);
         drop(two);
         rig.empty();
+        assert_eq!(rig.xv.frames_max(), 2);
 
         // With one, one stays, and the next one who reserves gets it.
         let kept = rig.must(LONG, 0)?;
