@@ -22,13 +22,14 @@
 //! to come has no other part. The list has at most [`MOST_ENTRIES`] entries.
 //!
 //! *What does it cost in memory?* 24 bytes a descriptor, 16 for each entry beyond the first, in
-//! segments of 1 KiB; beforehand, 16 bytes for each frame that the store may have, which are for
-//! the table that descriptors are found by. Where little is equal, that is 34 to 36 bytes a page in
-//! a full store. There are [`MOST_CONTENTS`](shard::MOST_CONTENTS) in a shard at the most, enough for
-//! 512 GiB of frames with two copies each; further pages are stored without. Segments are not given back: they are for
-//! the descriptors to come. Descriptors die with their copies at once. To leave dead ones for later finders to
-//! remove would save the lock when a page goes, but a copy's number is soon given out anew, and
-//! then nothing but a comparison tells that a descriptor is dead.
+//! segments of 1 KiB, which are not given back, but used again; beforehand, 16 bytes for each frame
+//! that the store may have, which are for the table that descriptors are found by. Where little is
+//! equal, that is 34 to 36 bytes a page in a full store. A shard has
+//! [`MOST_CONTENTS`](shard::MOST_CONTENTS) at the most, all together enough for 512 GiB of frames
+//! with two copies each; further pages are stored without. Descriptors die with their copies at
+//! once. To leave dead ones for later finders to remove would save the lock when a page goes, but a
+//! copy's number is soon given out anew, and then nothing but a comparison tells that a descriptor
+//! is dead.
 //!
 //! *Which locks?* [`SHARDS`] spinlocks, picked by the hash, all leaves: while one is held nothing
 //! else is locked, nothing is allocated, freed, compared or evicted. So they have no order against
@@ -346,7 +347,8 @@ impl Dedup {
 
     /// Sets a descriptor apart for a page that found no equal one. May allocate, with `flags`.
     ///
-    /// [`None`] if there is no memory, or no room in the table: the page can be stored all the same.
+    /// [`None`] if there is no memory, or no room in the table: the page can be stored all the
+    /// same.
     pub(crate) fn prepare(&self, hash: Hash, flags: Flags) -> Option<Prepared<'_>> {
         let mut place = self.shard(hash.shard).lock().prepare(hash.tag, hash.entry);
         if place.is_none() {

@@ -712,8 +712,8 @@ impl Store {
     /// Compresses a page that may go to `room`. It will belong to the descriptor that `prepare`
     /// makes, if it does.
     ///
-    /// That descriptor has no copy until it is published: nobody finds it, and eviction gives up on a
-    /// bud that it comes upon early.
+    /// That descriptor has no copy until it is published: nobody finds it, and eviction gives up on
+    /// a bud that it comes upon early.
     fn create_within<'a>(
         &self,
         room: Room<'_>,

@@ -20,8 +20,8 @@
 //! a descriptor in vain. In a bucket that is full, the oldest gives way: it is *hidden*, and serves
 //! those that have a part in it, but is not found again. With [`LOAD`] of the 16 slots in use in
 //! the mean, one in fifty is hidden, with eight one in two hundred. So there are no chains to
-//! follow, nothing to rehash, and nobody who stores pages of one hash makes others wait. A page that
-//! turns out not to shrink had a slot as well, for a moment, and may have hidden one for it.
+//! follow, nothing to rehash, and nobody who stores pages of one hash makes others wait. A page
+//! that turns out not to shrink had a slot as well, for a moment, and may have hidden one for it.
 //!
 //! Nothing here sleeps, allocates or frees memory, or calls anybody.
 

@@ -727,8 +727,8 @@ mod suite {
         Ok(())
     }
 
-    /// What is here when a limit is raised serves those that have a part in it, also if it was being
-    /// put meanwhile, and takes nothing along from the new table when it goes.
+    /// What is here when a limit is raised serves those that have a part in it, also if it was
+    /// being put meanwhile, and takes nothing along from the new table when it goes.
     #[test]
     fn a_larger_table_begins_empty_and_loses_nothing() -> Result {
         for collide in [false, true] {

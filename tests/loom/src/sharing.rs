@@ -267,8 +267,8 @@ impl Sharing {
         self.shard().contents[name] = Content::default();
     }
 
-    /// Lets others find a copy, of which `page` has a part. (The driver has the page in the list from
-    /// the start: nobody looks at it before there is a copy.)
+    /// Lets others find a copy, of which `page` has a part. (The driver has the page in the list
+    /// from the start: nobody looks at it before there is a copy.)
     fn publish(&self, name: usize, copy: usize, page: usize) {
         let content = &mut self.shard().contents[name];
         content.copy = Some(copy);
