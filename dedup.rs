@@ -279,7 +279,7 @@ impl Dedup {
         let hash = if self.collide.load(Relaxed) { 1 } else { hash };
         // CAST: The upper bits and the lower ones, which `TAG` cuts to size.
         let (shard, tag) = ((hash >> 60) as u32, hash as u32 & TAG);
-        self.shard(shard).lock().expect(tag);
+        self.shard(shard).lock().read_ahead(tag);
         Some(Hash {
             shard,
             tag,
@@ -290,9 +290,9 @@ impl Dedup {
 
     /// For [`Dedup::hash`], soon: what that reads of the page comes from memory while the caller
     /// looks up what is known of it. Does not sleep.
-    pub(crate) fn expect(&self, mode: Mode, page: &PageBytes) {
+    pub(crate) fn read_ahead(&self, mode: Mode, page: &PageBytes) {
         if mode != Mode::Off {
-            self.key.expect(page);
+            self.key.read_ahead(page);
         }
     }
 

@@ -572,7 +572,7 @@ impl Store {
         let unwanted = self.unwanted(back);
         if unwanted.is_none() {
             // Before the history, which is in memory too.
-            self.dedup.expect(mode, page);
+            self.dedup.read_ahead(mode, page);
         }
         let before = self.history.put(back);
         if let Some(unwanted) = unwanted {
@@ -583,6 +583,7 @@ impl Store {
             return self.create_same(word);
         }
         let hash = self.dedup.hash(mode, page, back);
+        // Before the search, for which memory is read since the hash is known.
         let fate = self.fate(back, before);
         if let Some(hash) = hash {
             if let Some((name, copy)) = self.dedup.find(self, hash, page, flags) {

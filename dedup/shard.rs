@@ -176,7 +176,7 @@ impl<T: Place, const N: usize> Places<T, N> {
     }
 
     /// For [`Places::take`], soon: reads what that does.
-    fn expect(&mut self) {
+    fn read_ahead(&mut self) {
         if self.free != NIL {
             hint::black_box(*self.at(self.free).next());
         }
@@ -429,8 +429,8 @@ impl Shard {
     /// For [`Shard::find`], soon: what that looks at first comes from memory meanwhile. Most pages
     /// find nothing, and take a place next, so this is for both.
     // PANIC: As for `hide`.
-    pub(super) fn expect(&mut self, tag: u32) {
-        self.contents.expect();
+    pub(super) fn read_ahead(&mut self, tag: u32) {
+        self.contents.read_ahead();
         let [newest, ..] = self.buckets[self.bucket(tag)].0;
         hint::black_box(newest);
     }
